@@ -1,0 +1,102 @@
+"""Everything in ragkit that can be extended, on one page.
+
+A plugin is a module named by an entry point of the group ``ragkit``; it implements
+any of these hooks with ``@ragkit.hookimpl``. ragkit's own components
+(`ragkit.builtin`) come through the same hooks. A hook returns light records; the
+class behind a record is imported when its name is first built, so the module that
+implements the hooks should import nothing but the standard library and `ragkit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pluggy
+
+from ragkit.protocols import PROTOCOL_VERSION
+
+hookspec = pluggy.HookspecMarker("ragkit")
+hookimpl = pluggy.HookimplMarker("ragkit")
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One implementation of a role.
+
+    name: what users write in configs (``faiss``).
+    target: where the class or factory is (``"ragkit.index.faiss:FaissIndex"``); its
+        signature is the configuration's schema.
+    summary: one line for ``ragkit components``.
+    needs: modules that must be importable (``("faiss",)``), looked for before the import.
+    install: what to type where one is missing (``"pip install faiss-cpu"``).
+    protocol: the `PROTOCOL_VERSION` it was written for.
+    """
+
+    name: str
+    target: str
+    summary: str = ""
+    needs: tuple[str, ...] = ()
+    install: str = ""
+    protocol: int = PROTOCOL_VERSION
+
+
+@hookspec
+def ragkit_encoders() -> Iterable[Component]:
+    """Text to vectors: `ragkit.protocols.Encoder`."""
+    raise AssertionError  # a specification, never called
+
+
+@hookspec
+def ragkit_indexes() -> Iterable[Component]:
+    """Vectors to neighbours: `ragkit.protocols.Index`."""
+    raise AssertionError
+
+
+@hookspec
+def ragkit_retrievers() -> Iterable[Component]:
+    """Questions to scored passages: `ragkit.protocols.Retriever`."""
+    raise AssertionError
+
+
+@hookspec
+def ragkit_generators() -> Iterable[Component]:
+    """Reading and writing: `ragkit.protocols.Generator`."""
+    raise AssertionError
+
+
+@hookspec
+def ragkit_marginalizers() -> Iterable[Component]:
+    """p(y|x) from p(z|x) and p(y|x,z): `ragkit.protocols.Marginalizer`."""
+    raise AssertionError
+
+
+@hookspec
+def ragkit_objectives() -> Iterable[Component]:
+    """What training minimises: `ragkit.protocols.Objective`."""
+    raise AssertionError
+
+
+@hookspec
+def ragkit_tasks() -> Iterable[Component]:
+    """Examples to train and evaluate on: `ragkit.protocols.Task`."""
+    raise AssertionError
+
+
+@hookspec
+def ragkit_metrics() -> Iterable[Component]:
+    """One number per prediction: `ragkit.protocols.Metric`."""
+    raise AssertionError
+
+
+ROLES = {
+    "encoder": "ragkit_encoders",
+    "index": "ragkit_indexes",
+    "retriever": "ragkit_retrievers",
+    "generator": "ragkit_generators",
+    "marginalizer": "ragkit_marginalizers",
+    "objective": "ragkit_objectives",
+    "task": "ragkit_tasks",
+    "metric": "ragkit_metrics",
+}
+"""Role, as written in configs, to its hook."""
