@@ -1,0 +1,1 @@
+"""Generators: reading (question, passage) pairs, scoring targets, decoding."""
