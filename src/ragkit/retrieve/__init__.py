@@ -1,0 +1,1 @@
+"""Questions to scored passages: encoders and retrievers."""
