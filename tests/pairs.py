@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from transformers import BartForConditionalGeneration, BertConfig, RagConfig, RagSequenceForGeneration
-from transformers import RagTokenForGeneration
+from transformers import (
+    BartForConditionalGeneration,
+    RagConfig,
+    RagSequenceForGeneration,
+    RagTokenForGeneration,
+)
 
 from ragkit.generate.seq2seq import Seq2SeqGenerator
 from ragkit.protocols import Passage, Retrieved, Targets
@@ -27,7 +31,7 @@ def retrieved(
     seed: int = 0,
     scores: Tensor | None = None,
 ) -> Retrieved:
-    """B × K passages with random scores, best first; the last ``absent`` of the last row missing."""
+    """B × K passages with random scores, best first; the last row lacks ``absent`` of them."""
     random = torch.Generator().manual_seed(seed)
     ids = torch.stack(
         [torch.randperm(len(PASSAGES), generator=random)[:n_passages] for _ in range(n_questions)]
@@ -50,13 +54,9 @@ def oracle(
     n_passages: int,
 ) -> RagSequenceForGeneration | RagTokenForGeneration:
     """transformers' RAG around the same generator weights."""
-    from tiny import bert_config
-    from transformers import DPRConfig, DPRQuestionEncoder
-
-    assert isinstance(bert_config(), BertConfig)
-    encoder = DPRQuestionEncoder(DPRConfig(**{
-        k: v for k, v in bert_config().to_dict().items() if k != "model_type"
-    }))
+    encoder = DPRQuestionEncoder(
+        DPRConfig(**{k: v for k, v in bert_config().to_dict().items() if k != "model_type"})
+    )
     config = RagConfig.from_question_encoder_generator_configs(
         encoder.config, model.config, n_docs=n_passages
     )
@@ -65,7 +65,9 @@ def oracle(
     return kind(config=config, question_encoder=encoder, generator=model).eval()
 
 
-def contexts(generator: Seq2SeqGenerator, questions: list[str], found: Retrieved) -> dict[str, Tensor]:
+def contexts(
+    generator: Seq2SeqGenerator, questions: list[str], found: Retrieved
+) -> dict[str, Tensor]:
     """What transformers' RAG takes in place of a retriever: the pairs, row by row."""
     sources = generator.sources.of_pairs(questions, found)
     return {

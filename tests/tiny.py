@@ -115,9 +115,7 @@ def bert(vocabulary: int = 261, seed: int = 0) -> BertModel:
 
 def bert2bert(vocabulary: int = 261, seed: int = 0) -> EncoderDecoderModel:
     torch.manual_seed(seed)
-    decoder = BertLMHeadModel(
-        bert_config(vocabulary, is_decoder=True, add_cross_attention=True)
-    )
+    decoder = BertLMHeadModel(bert_config(vocabulary, is_decoder=True, add_cross_attention=True))
     model = EncoderDecoderModel(encoder=BertModel(bert_config(vocabulary)), decoder=decoder)
     for config in (model.config, model.generation_config):
         config.decoder_start_token_id = 0

@@ -5,12 +5,12 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import replace
 
-import pairs
 import pytest
-import tiny
 import torch
 from transformers import RagSequenceForGeneration, RagTokenForGeneration
 
+import pairs
+import tiny
 from ragkit.generate.seq2seq import Seq2SeqGenerator
 from ragkit.marginalize.rag_sequence import RagSequence
 from ragkit.marginalize.rag_token import RagToken
@@ -35,7 +35,10 @@ EVEN = ["who wrote it", "where is she", "when was it?"]
 
 def evenly(found):
     """The same passages, all of one length, so that no source has padding."""
-    cut = [[p._replace(title="T", text=p.text[:4].ljust(4, ".")) for p in row] for row in found.passages]
+    cut = [
+        [p._replace(title="T", text=p.text[:4].ljust(4, ".")) for p in row]
+        for row in found.passages
+    ]
     return replace(found, passages=cut)
 
 
@@ -85,9 +88,7 @@ def test_a_target_of_one_token_keeps_its_prior():
     by_hand = (prior.exp() * token_logp[:, :, 0].exp()).sum(1).log()
     torch.testing.assert_close(sequence, by_hand)
     # With one token the two models are one (section 2.3, FEVER).
-    torch.testing.assert_close(
-        sequence, RagToken().log_likelihood(prior, token_logp, targets.mask)
-    )
+    torch.testing.assert_close(sequence, RagToken().log_likelihood(prior, token_logp, targets.mask))
 
 
 OPTIONS = {
@@ -168,7 +169,7 @@ def test_thorough_outputs_are_identical(num_beams, seed):
                 doc_scores=found.scores[b : b + 1],
                 labels=started(hypothesis.tokens[None]),
             ).loss
-            assert hypothesis.log_likelihood == pytest.approx(-float(loss), abs=1e-4)
+            assert hypothesis.log_likelihood == pytest.approx(-loss.item(), abs=1e-4)
 
 
 @pytest.mark.parametrize("num_beams", [1, 3])
@@ -182,9 +183,7 @@ def test_thorough_candidates_are_the_union_of_the_generators_beams(num_beams):
         written = theirs.generator.generate(
             context["context_input_ids"][rows],
             attention_mask=context["context_attention_mask"][rows],
-            generation_config=options_of(
-                ours, num_beams=num_beams, num_return_sequences=num_beams
-            ),
+            generation_config=options_of(ours, num_beams=num_beams, num_return_sequences=num_beams),
         )
         assert {tuple(h.tokens.tolist()) for h in got[b]} == {
             tuple(trimmed(row)) for row in written

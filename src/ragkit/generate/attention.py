@@ -58,9 +58,7 @@ def grouped_attention(
     # Only cross-attention sees other key rows than query rows, or a ragged grouping
     # (self-attention always has as many keys as queries and R rows of them).
     if n_rows == n_pairs:
-        return sdpa_attention_forward(  # type: ignore[no-any-return]
-            module, query, key, value, attention_mask, **options
-        )
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     heads, length = query.shape[1], query.shape[2]
     if slots is None:
         if n_rows % n_pairs:

@@ -43,9 +43,9 @@ class Seq2SeqDecoding:
         n_hypotheses, n_read = self.rows.shape
         owner = self.layout.cells // n_read  # (R,)
         with ragged(self._counts()):
-            logits = self.reading.run(
-                self.states, self.mask, self.inputs[owner, None], self.cache
-            )[:, -1]  # (R,V)
+            logits = self.reading.run(self.states, self.mask, self.inputs[owner, None], self.cache)[
+                :, -1
+            ]  # (R,V)
         logp = logits.float().log_softmax(-1)
         n_cells = n_hypotheses * n_read
         if len(self.layout.cells) == n_cells:

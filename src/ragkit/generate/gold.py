@@ -24,23 +24,26 @@ _FORGETFUL = frozenset(
 
 
 def _log_normalizer(logits: Tensor) -> Tensor:
-    """log Σ_v exp(logits), (R,) float32 from (R,V) of any precision."""
+    """log Σ_v exp(logits), (R,) of float32 or better from (R,V) of any precision."""
     step = max(1, CHUNK // max(1, logits.shape[-1]))
-    parts = [part.float().logsumexp(-1) for part in logits.split(step)]
+    parts = [_wide(part).logsumexp(-1) for part in logits.split(step)]
     return torch.cat(parts) if parts else logits.new_zeros(0, dtype=torch.float32)
+
+
+def _wide(logits: Tensor) -> Tensor:
+    """At least float32."""
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 class _Gold(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, logits: Tensor, tokens: Tensor, epsilon: float, in_place: bool
-    ) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, tokens: Tensor, epsilon: float, in_place: bool) -> Tensor:
         normalizer = _log_normalizer(logits)  # (R,)
-        gold = logits.gather(-1, tokens[:, None]).squeeze(-1).float()  # (R,)
+        gold = _wide(logits.gather(-1, tokens[:, None])).squeeze(-1)  # (R,)
         ctx.save_for_backward(logits, tokens, normalizer)
         ctx.epsilon, ctx.in_place, ctx.spent = epsilon, in_place, False
         if epsilon:
-            mean = logits.mean(-1, dtype=torch.float32)  # (R,)
+            mean = logits.mean(-1, dtype=gold.dtype)  # (R,)
             gold = (1 - epsilon) * gold + epsilon * mean
         return gold - normalizer
 
@@ -60,7 +63,7 @@ class _Gold(torch.autograd.Function):
         ctx.spent = ctx.in_place
         for i in range(0, len(out), step):
             part = slice(i, i + step)
-            softmax = (logits.data[part].float() - normalizer[part, None]).exp_()
+            softmax = (_wide(logits.data[part]) - normalizer[part, None]).exp_()
             softmax.sub_(epsilon / out.shape[-1])
             softmax.scatter_add_(
                 -1, tokens[part, None], torch.full_like(softmax[:, :1], epsilon - 1.0)

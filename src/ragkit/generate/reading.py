@@ -106,9 +106,7 @@ class Seq2SeqReading:
             return self.states, self.mask
         return self.states.index_select(0, pairs), self.mask.index_select(0, pairs)
 
-    def run(
-        self, states: Tensor, mask: Tensor, inputs: Tensor, cache: Any = None
-    ) -> Tensor:
+    def run(self, states: Tensor, mask: Tensor, inputs: Tensor, cache: Any = None) -> Tensor:
         """Logits (R,L,V) of decoder inputs (R,L) over states (P,S,·)."""
         output = self.model(
             encoder_outputs=BaseModelOutput(last_hidden_state=states),

@@ -132,9 +132,7 @@ class SourceBuilder:
         out: Any = self.tokenizer(texts, add_special_tokens=False, verbose=False)
         return list(out["input_ids"])
 
-    def _bodies(
-        self, retrieved: Retrieved, owner: list[int], column: list[int]
-    ) -> list[list[int]]:
+    def _bodies(self, retrieved: Retrieved, owner: list[int], column: list[int]) -> list[list[int]]:
         ready = retrieved.tokens
         if ready is not None and ready.tokenization == self._fingerprint():
             ids = retrieved.ids.cpu().numpy()[owner, column].astype(np.int64)

@@ -7,9 +7,10 @@ clearly which options a mixture cannot honour. Knows nothing of passages.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import Tensor
 from transformers import (
     ForcedBOSTokenLogitsProcessor,
     ForcedEOSTokenLogitsProcessor,
@@ -77,6 +78,11 @@ class SearchOptions:
     forced: int
     processors: LogitsProcessorList
 
+    def process(self, sequences: Tensor, logp: Tensor) -> Tensor:
+        """Scores (N,V) after transformers' processors, from what is written (N,t+1)."""
+        processors: Any = self.processors
+        return cast(Tensor, processors(sequences, logp))
+
     @classmethod
     def of(cls, config: GenerationConfig, device: torch.device) -> SearchOptions:
         """Raises `ConfigError` naming every option that cannot be honoured."""
@@ -86,8 +92,8 @@ class SearchOptions:
             for name, idle in _REFUSED.items()
             if getattr(config, name, None) not in (None, idle)
         ]
-        beams = config.num_beams or 1
-        n_best = config.num_return_sequences or 1
+        beams = 1 if config.num_beams is None else config.num_beams
+        n_best = 1 if config.num_return_sequences is None else config.num_return_sequences
         max_new = config.max_new_tokens
         if max_new is None:
             max_new = (config.max_length or DEFAULT_MAX_LENGTH) - _PROMPT

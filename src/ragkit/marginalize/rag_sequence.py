@@ -64,13 +64,9 @@ class RagSequence:
         unions = self._unions(reading, chosen, options.decoder_start_token_id)
         if self.decoding == "thorough":
             self._complete(reading, unions, chosen)
-        return [
-            _rank(union, prior[b], chosen.n_best) for b, union in enumerate(unions)
-        ]
+        return [_rank(union, prior[b], chosen.n_best) for b, union in enumerate(unions)]
 
-    def _unions(
-        self, reading: Reading, options: SearchOptions, start: int
-    ) -> list[_Candidates]:
+    def _unions(self, reading: Reading, options: SearchOptions, start: int) -> list[_Candidates]:
         """Step one: every pair is searched alone, all pairs of all questions at once."""
         rows = reading.rows  # (B,K)
         question, column = (rows >= 0).nonzero(as_tuple=True)  # (I,), (I,)

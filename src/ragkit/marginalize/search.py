@@ -42,7 +42,7 @@ def _single(writer: Writer, options: SearchOptions, each: int) -> list[list[Writ
     done: list[Written | None] = [None] * n_rows
     for step in range(options.max_new):
         logp = writer.next()  # (N,V)
-        scores = options.processors(writer.sequences, logp)
+        scores = options.process(writer.sequences, logp)
         if options.do_sample:
             tokens = torch.multinomial(scores.softmax(-1), 1).squeeze(-1)  # (N,)
         else:
@@ -73,11 +73,9 @@ def _beam(writer: Writer, options: SearchOptions, wanted: int) -> list[list[Writ
     ends: list[tuple[Tensor, Tensor, Tensor]] = []
     for step in range(options.max_new):
         logp = writer.next()  # (N,V)
-        scores = options.processors(writer.sequences, logp)
+        scores = options.process(writer.sequences, logp)
         grown = beams.grow(scores, step, is_last=step + 1 == options.max_new)
-        ends.append(
-            (grown.parents, grown.tokens, writer.chosen(grown.tokens, grown.parents))
-        )
+        ends.append((grown.parents, grown.tokens, writer.chosen(grown.tokens, grown.parents)))
         finished = beams.finished_items()
         for i in finished.nonzero().squeeze(-1).tolist():
             done[int(items[i])] = _results(writer, beams, i, ends, wanted)

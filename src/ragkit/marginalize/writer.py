@@ -39,9 +39,7 @@ class Writer:
         start: decoder start token.
     """
 
-    def __init__(
-        self, decoding: Decoding, prior: Tensor | None, items: Tensor, start: int
-    ) -> None:
+    def __init__(self, decoding: Decoding, prior: Tensor | None, items: Tensor, start: int) -> None:
         self.decoding = decoding
         self.prior = prior
         self.items = items  # (N,)
