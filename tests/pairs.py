@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from transformers import (
     BartForConditionalGeneration,
+    DPRConfig,
+    DPRQuestionEncoder,
     RagConfig,
     RagSequenceForGeneration,
     RagTokenForGeneration,
@@ -13,6 +15,7 @@ from transformers import (
 
 from ragkit.generate.seq2seq import Seq2SeqGenerator
 from ragkit.protocols import Passage, Retrieved, Targets
+from tiny import bert_config
 
 QUESTIONS = ["who wrote it", "where is the river", "when"]
 PASSAGES = [
