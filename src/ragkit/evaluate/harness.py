@@ -1,0 +1,215 @@
+"""Evaluate anything that answers questions: `evaluate`, one loop for every model.
+
+A model is whatever has ``answer(questions, k=…)``: a `RAG`, a closed-book or
+gold-passage baseline (`ragkit.evaluate.baselines`), or a stranger's. The harness asks
+the questions of a task in batches, keeps every prediction with its passages, and
+averages the metrics with bootstrap intervals. It knows nothing of retrieval, decoding or
+files beyond that: folders are `ragkit.evaluate.run`'s, metrics
+`ragkit.evaluate.measures`'s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+from ragkit.errors import ConfigError, DataError
+from ragkit.evaluate.bootstrap import check, interval
+from ragkit.evaluate.identity import identity
+from ragkit.evaluate.measures import as_metrics, measure, score_rows
+from ragkit.evaluate.predictions import PredictionFile
+from ragkit.evaluate.result import Result, Timing
+from ragkit.evaluate.run import configuration, opened, save_result
+from ragkit.evaluate.tasks import JsonlTask
+from ragkit.protocols import Example, Metric, Prediction, Task
+
+Progress = Callable[[int, int], None]
+"""Called with questions answered and questions in all."""
+
+
+class SaysPrediction(Protocol):
+    """An answer, as far as the harness looks at it."""
+
+    def prediction(self, id: str, /) -> Prediction: ...
+
+
+class Answering(Protocol):
+    """Anything that can be evaluated."""
+
+    def answer(
+        self, questions: Sequence[str], /, *, k: int, **options: Any
+    ) -> Sequence[SaysPrediction]:
+        """One answer for each question, in order."""
+        ...
+
+
+def evaluate(
+    model: Answering,
+    task: Task | str | Path,
+    *,
+    split: str = "dev",
+    k: int = 5,
+    metrics: Sequence[str | Mapping[str, Any] | Metric] | None = None,
+    directory: str | Path | None = None,
+    batch_size: int = 16,
+    limit: int | None = None,
+    overwrite: bool = False,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Result:
+    """Ask a model the questions of a task and measure its answers.
+
+    Parameters
+    ----------
+    task: a `Task`, or the path of a jsonl file (`JsonlTask`).
+    k: passages per question.
+    metrics: names ("em", "answer-recall@20"), tables or metrics; by default the task's.
+    directory: where predictions, scores and configuration are kept (`ragkit.evaluate.run`).
+        A run found there is continued where it stopped; nothing in it is answered twice.
+    batch_size: questions asked at once.
+    limit: the first so many questions only.
+    overwrite: throw away what a run of another configuration left in ``directory``.
+    confidence, resamples, seed: of the bootstrap intervals.
+    options: decoding options, given to ``model.answer`` at every call.
+
+    Raises `ConfigError` for arguments that make no sense, `DataError` for a task or a
+    folder that is not right, before the first question is asked.
+    """
+    _check(k=k, batch_size=batch_size, limit=limit)
+    check(confidence, resamples)
+    task = JsonlTask(str(task)) if isinstance(task, str | Path) else task
+    chosen = as_metrics(task.metrics if metrics is None else metrics, k)
+    examples = _examples(task, split, limit)
+    config = configuration(identity(model), task, split, k, options)
+    ask = _Asking(model, examples, k, batch_size, options, progress)
+    predictions: Sequence[Prediction]
+    if directory is None:
+        predictions, timing = ask.in_memory()
+    else:
+        predictions, timing = ask.on_disk(Path(directory), config, overwrite)
+    values = measure(chosen, predictions, examples)
+    result = Result(
+        scores={
+            label: interval(numbers, confidence=confidence, resamples=resamples, seed=seed)
+            for label, numbers in values.items()
+        },
+        values=values,
+        predictions=predictions,
+        timing=timing,
+        config=config | {"confidence": confidence, "resamples": resamples, "seed": seed},
+        directory=None if directory is None else Path(directory),
+    )
+    if result.directory is not None:
+        rows = score_rows(values, examples)
+        save_result(result.directory, result.as_dict(), rows, _golds(examples))
+    return result
+
+
+class _Asking:
+    """The questions of one evaluation, asked batch by batch."""
+
+    def __init__(
+        self,
+        model: Answering,
+        examples: Sequence[Example],
+        k: int,
+        batch_size: int,
+        options: Mapping[str, Any],
+        progress: Progress | None,
+    ) -> None:
+        self.model = model
+        self.examples = examples
+        self.k = k
+        self.batch_size = batch_size
+        self.options = {**options, **_batching(model, batch_size)}
+        self.progress = progress
+
+    def in_memory(self) -> tuple[list[Prediction], Timing]:
+        predictions: list[Prediction] = []
+        seconds = 0.0
+        for batch, took in self._batches(0):
+            predictions += batch
+            seconds += took
+        return predictions, Timing(seconds, len(predictions))
+
+    def on_disk(
+        self, directory: Path, config: Mapping[str, Any], overwrite: bool
+    ) -> tuple[PredictionFile, Timing]:
+        with opened(directory, config, overwrite) as run:
+            run.check(self.examples)
+            for batch, took in self._batches(len(run)):
+                run.add(batch, took)
+        stored = PredictionFile(directory / "predictions.jsonl", limit=len(self.examples))
+        seconds = sum(record.get("seconds", 0.0) for record in stored.records())
+        return stored, Timing(seconds, len(stored))
+
+    def _batches(self, start: int) -> Iterator[tuple[list[Prediction], float]]:
+        for at in range(start, len(self.examples), self.batch_size):
+            self._report(at)
+            batch = self.examples[at : at + self.batch_size]
+            began = time.perf_counter()
+            answers = self.model.answer([one.question for one in batch], k=self.k, **self.options)
+            took = time.perf_counter() - began
+            if len(answers) != len(batch):
+                raise DataError(
+                    f"{type(self.model).__name__}.answer returned {len(answers)} answers to "
+                    f"{len(batch)} questions; it must return one for each, in order"
+                )
+            pairs = zip(answers, batch, strict=True)
+            yield [answer.prediction(example.id) for answer, example in pairs], took
+        self._report(len(self.examples))
+
+    def _report(self, done: int) -> None:
+        if self.progress is not None:
+            self.progress(min(done, len(self.examples)), len(self.examples))
+
+
+def _batching(model: Answering, batch_size: int) -> dict[str, int]:
+    """The size of a batch, for models that would otherwise cut one up by themselves."""
+    takes = inspect.signature(model.answer).parameters
+    return {"batch_size": batch_size} if "batch_size" in takes else {}
+
+
+def _examples(task: Task, split: str, limit: int | None) -> list[Example]:
+    examples = list(islice(task.examples(split), limit))
+    if not examples:
+        raise DataError(
+            f"{task!r} has no question in split {split!r}; "
+            f"type the name of another split, or give a file that has lines"
+        )
+    seen: set[str] = set()
+    for example in examples:
+        if example.id in seen:
+            raise DataError(
+                f"{task!r} gives id {example.id!r} to two questions of split {split!r}; "
+                f"ids must differ, for predictions are kept by them"
+            )
+        seen.add(example.id)
+    return examples
+
+
+def _golds(examples: Sequence[Example]) -> str:
+    """Digest of all that metrics compare with."""
+    total = hashlib.blake2b(digest_size=16)
+    for one in examples:
+        total.update(json.dumps([one.id, one.answers, one.passage_ids]).encode())
+    return total.hexdigest()
+
+
+def _check(**counts: Any) -> None:
+    faults = [
+        f"{name} is {value!r}; type a whole number of 1 or more"
+        for name, value in counts.items()
+        if value is not None and (type(value) is not int or value < 1)
+    ]
+    if faults:
+        raise ConfigError(faults)

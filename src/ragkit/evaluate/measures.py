@@ -1,0 +1,111 @@
+"""What to measure: from names to metrics that suit a run of k passages.
+
+``"em"`` is the metric of that name, ``"answer-recall@20"`` counts 20 passages, and one
+that takes a k counts the run's where none is said. This module knows the registry, and
+no metric by name.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragkit import config, registry
+from ragkit.errors import ConfigError, DataError
+from ragkit.protocols import Example, Metric, Prediction
+
+_BLOCK = 256  # predictions held at once: with their passages they may exceed memory
+
+
+def as_metrics(wanted: Sequence[str | Mapping[str, Any] | Metric], k: int) -> dict[str, Metric]:
+    """Metrics by label, in order.
+
+    Raises `ConfigError` where two have one label, or where one counts more passages than
+    the run retrieves.
+    """
+    found: dict[str, Metric] = {}
+    for one in wanted:
+        metric = _metric(one, k)
+        label = getattr(metric, "label", None) or (
+            one if isinstance(one, str) else type(metric).__name__
+        )
+        if label in found:
+            raise ConfigError(f"metric {label} is asked for twice; name it once")
+        counted = getattr(metric, "k", None)
+        if counted is not None and counted > k:
+            raise ConfigError(
+                f"metric {label} counts {counted} passages, but the run retrieves {k}; "
+                f"type k={counted} (-k {counted}), or a metric of {k} or fewer"
+            )
+        found[label] = metric
+    if not found:
+        raise ConfigError("no metric is asked for; type metrics=['em'] (--metric em)")
+    return found
+
+
+def measure(
+    metrics: Mapping[str, Metric],
+    predictions: Sequence[Prediction],
+    examples: Sequence[Example],
+) -> dict[str, NDArray[np.float64]]:
+    """The numbers (N,) of every metric; NaN where it has no meaning.
+
+    Raises `DataError` where a metric does not return one number per prediction.
+    """
+    values: dict[str, list[float]] = {label: [] for label in metrics}
+    for start in range(0, len(examples), _BLOCK):
+        golds = examples[start : start + _BLOCK]
+        block = predictions[start : start + _BLOCK]
+        for label, metric in metrics.items():
+            numbers = metric(block, golds)
+            if len(numbers) != len(golds):
+                raise DataError(
+                    f"metric {label} returned {len(numbers)} numbers for {len(golds)} "
+                    f"predictions; it must return one for each, NaN where it has no meaning"
+                )
+            values[label] += numbers
+    return {label: np.asarray(numbers, dtype=np.float64) for label, numbers in values.items()}
+
+
+def score_rows(
+    values: Mapping[str, NDArray[np.float64]], examples: Sequence[Example]
+) -> list[dict[str, Any]]:
+    """One row per question, as scores.jsonl has it."""
+    return [
+        {"id": example.id} | {label: _plain(float(numbers[i])) for label, numbers in values.items()}
+        for i, example in enumerate(examples)
+    ]
+
+
+def _metric(wanted: str | Mapping[str, Any] | Metric, k: int) -> Metric:
+    if isinstance(wanted, str):
+        name, at, cut = wanted.partition("@")
+        table: dict[str, Any] = {"name": name}
+        if at:
+            table["k"] = _cut(wanted, cut)
+    elif isinstance(wanted, Mapping):
+        table = dict(wanted)
+    else:
+        return wanted
+    if "k" not in table and _takes_k(str(table.get("name", ""))):
+        table["k"] = k
+    return cast(Metric, config.build("metric", table))
+
+
+def _takes_k(name: str) -> bool:
+    return bool(name) and "k" in inspect.signature(registry.find("metric", name)).parameters
+
+
+def _cut(wanted: str, cut: str) -> int:
+    if not cut.isdecimal():
+        raise ConfigError(f"metric {wanted!r}: {cut!r} is no number; type answer-recall@5")
+    return int(cut)
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else value
