@@ -1,0 +1,102 @@
+"""ragkit's own components, through the same hooks that strangers use."""
+
+from __future__ import annotations
+
+from ragkit.hookspecs import Component, hookimpl
+
+
+@hookimpl
+def ragkit_encoders() -> list[Component]:
+    return [
+        Component(
+            "dpr",
+            "ragkit.retrieve.dpr:DPREncoder",
+            "two towers, any transformers encoder, CLS or mean pooling",
+        ),
+    ]
+
+
+@hookimpl
+def ragkit_indexes() -> list[Component]:
+    return [
+        Component("exact", "ragkit.index.exact:ExactIndex", "exact search in torch, any device"),
+        Component(
+            "faiss",
+            "ragkit.index.faiss:FaissIndex",
+            "any faiss factory string (HNSW32, IVF…, PQ…), memory-mapped",
+            needs=("faiss",),
+            install="pip install faiss-cpu",
+        ),
+    ]
+
+
+@hookimpl
+def ragkit_retrievers() -> list[Component]:
+    return [
+        Component(
+            "dense",
+            "ragkit.retrieve.dense:DenseRetriever",
+            "an encoder over a knowledge base, exact scores with gradient (section 2.2)",
+        ),
+    ]
+
+
+@hookimpl
+def ragkit_generators() -> list[Component]:
+    return [
+        Component(
+            "seq2seq",
+            "ragkit.generate.seq2seq:Seq2SeqGenerator",
+            "BART, T5 and any other encoder-decoder of transformers (section 2.3)",
+        ),
+    ]
+
+
+@hookimpl
+def ragkit_marginalizers() -> list[Component]:
+    return [
+        Component(
+            "rag-sequence",
+            "ragkit.marginalize.rag_sequence:RagSequence",
+            "one passage for the whole output; thorough or fast decoding (section 2.1)",
+        ),
+        Component(
+            "rag-token",
+            "ragkit.marginalize.rag_token:RagToken",
+            "a fresh passage for every token (section 2.1)",
+        ),
+    ]
+
+
+@hookimpl
+def ragkit_objectives() -> list[Component]:
+    return [
+        Component(
+            "marginal",
+            "ragkit.train.objectives:Marginal",
+            "-log p(y|x), no supervision of retrieval (section 2.4)",
+        ),
+    ]
+
+
+@hookimpl
+def ragkit_tasks() -> list[Component]:
+    return [
+        Component(
+            "jsonl",
+            "ragkit.evaluate.tasks:JsonlTask",
+            "lines of {question, answers, passage_id?}",
+        ),
+    ]
+
+
+@hookimpl
+def ragkit_metrics() -> list[Component]:
+    where = "ragkit.evaluate.metrics"
+    return [
+        Component("em", f"{where}:ExactMatch", "exact match, as in SQuAD"),
+        Component("f1", f"{where}:F1", "token F1, as in SQuAD"),
+        Component("answer-recall", f"{where}:AnswerRecall", "an answer in the first k passages"),
+        Component("gold-recall", f"{where}:GoldRecall", "a gold passage in the first k"),
+        Component("rr", f"{where}:ReciprocalRank", "reciprocal rank of the first gold passage"),
+    ]

@@ -1,0 +1,384 @@
+"""Finds components: by role and name, ragkit's own and those of installed plugins.
+
+Each plugin is loaded alone, into a plugin manager of its own, so that one which fails to
+import, raises, returns rubbish, misspells a hook or claims a taken name is named with its
+distribution, version and reason, and harms nobody else. Names of ragkit's own components
+never load a plugin. Knows nothing of what a component does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import re
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from ragkit import hookspecs, signature
+from ragkit.errors import (
+    ConfigError,
+    MissingDependency,
+    PluginError,
+    UnknownName,
+    nearest,
+)
+from ragkit.hookspecs import ROLES, Component
+from ragkit.protocols import PROTOCOL_VERSION
+
+GROUP = "ragkit"
+ALLOW = "RAGKIT_PLUGINS"
+"""Environment variable: comma-separated distributions, the only plugins then loaded."""
+
+_OWN = "ragkit"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A component as it was found.
+
+    state: ``ready``; ``missing`` (a package it needs is not installed); ``clash`` (its name
+    is taken: only ``distribution:name`` finds it); ``broken``.
+    error: why it is not ready, and what to do.
+    """
+
+    role: str
+    component: Component
+    distribution: str
+    version: str
+    state: str
+    error: str = ""
+
+    @property
+    def qualified(self) -> str:
+        return f"{self.distribution}:{self.component.name}"
+
+
+@dataclass(slots=True)
+class Plugin:
+    """An installed distribution with an entry point of the group ``ragkit``.
+
+    state: ``ready``, ``broken`` or ``off`` (not on the allow-list).
+    error: why, with the line of code where there is one. seconds: what loading it took.
+    """
+
+    distribution: str
+    version: str
+    entry_point: str
+    state: str = "ready"
+    error: str = ""
+    seconds: float = 0.0
+    found: list[tuple[str, Component]] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        return f"{self.distribution} {self.version}"
+
+
+class _Manager(pluggy.PluginManager):
+    """Looks only at names that begin with ``ragkit_``: others are never touched."""
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
+        return super().parse_hookimpl_opts(plugin, name) if name.startswith("ragkit_") else None
+
+
+# ------------------------------------------------------------------------ finding
+
+
+def make(role: str, name: str, /, **options: Any) -> Any:
+    """Build a component: ``make("index", "faiss", factory="HNSW32")``.
+
+    Options are the constructor's keywords. Raises `UnknownName`, `MissingDependency`,
+    `PluginError`, or `ConfigError` with every fault of the options.
+    """
+    target = find(role, name)
+    faults = signature.faults(target, options, f"{role} {name}")
+    if faults:
+        raise ConfigError(faults)
+    return target(**signature.converted(target, options))
+
+
+def find(role: str, name: str) -> Callable[..., Any]:
+    """The class or factory behind a name, imported now.
+
+    ``name`` may be ``distribution:name``. Raises as `make` does.
+    """
+    listing = lookup(role, name)
+    component = listing.component
+    if listing.state == "missing":
+        raise MissingDependency(listing.error)
+    if listing.state == "broken":
+        raise PluginError(listing.error)
+    module, _, attribute = component.target.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except Exception as error:
+        raise PluginError(
+            f"{role} {component.name!r} of {listing.distribution} {listing.version} cannot be "
+            f"imported from {component.target}: {_explain(error)}"
+        ) from error
+    if not callable(found):
+        raise PluginError(
+            f"{role} {component.name!r} of {listing.distribution} {listing.version}: "
+            f"{component.target} is {type(found).__name__}, not a class or function"
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def lookup(role: str, name: str) -> Listing:
+    """The listing behind a name, without importing it. Raises `UnknownName`, `ConfigError`."""
+    if role not in ROLES:
+        near = nearest(role, ROLES) or "."
+        raise UnknownName(f"no role is named {role!r}{near} Roles: {_all(ROLES)}")
+    if not isinstance(name, str):
+        raise ConfigError(f"the name of {_a(role)} is {name!r}; it must be a string")
+    for listing in _own_listings():
+        if listing.role == role and name in (listing.component.name, listing.qualified):
+            return listing
+    others = [one for one in components() if one.role == role and one.distribution != _OWN]
+    exact = [one for one in others if one.qualified == name]
+    if exact:
+        return exact[0]
+    bare = [one for one in others if one.component.name == name]
+    if len(bare) > 1:
+        raise ConfigError(
+            f"{len(bare)} plugins offer {_a(role)} named {name!r}; choose one: "
+            + " or ".join(repr(one.qualified) for one in bare)
+        )
+    if bare:
+        return bare[0]
+    known = [one for one in components() if one.role == role]
+    usable = sorted(_shown(one) for one in known if one.state != "broken")
+    broken = [one.label for one in plugins() if one.state == "broken"]
+    hint = f" (plugins that failed to load: {', '.join(broken)}; see `ragkit doctor`)"
+    raise UnknownName(
+        f"no {role} is named {name!r}{nearest(name, usable) or '.'} Known: {_all(usable)}"
+        + (hint if broken else "")
+    )
+
+
+def components() -> list[Listing]:
+    """Everything that is installed, ragkit's own first, then by distribution and name."""
+    return [*_own_listings(), *_listings(os.environ.get(ALLOW))]
+
+
+def plugins() -> list[Plugin]:
+    """Every installed plugin with its state; ragkit itself is not among them."""
+    return list(_plugins(os.environ.get(ALLOW)))
+
+
+def forget() -> None:
+    """Look afresh at what is installed (for tests and long-lived processes)."""
+    for cached in (_own_listings, _listings, _plugins):
+        cached.cache_clear()
+
+
+# ------------------------------------------------------------------------ loading
+
+
+@cache
+def _own_listings() -> tuple[Listing, ...]:
+    from ragkit import __version__
+
+    own = Plugin(_OWN, __version__, "ragkit.builtin")
+    _register(own, importlib.import_module("ragkit.builtin"))
+    if own.error:
+        raise PluginError(own.error)
+    return tuple(_listing(own, role, component, {}) for role, component in own.found)
+
+
+@cache
+def _listings(allow: str | None) -> tuple[Listing, ...]:
+    found = [(p, role, component) for p in _plugins(allow) for role, component in p.found]
+    claims: dict[tuple[str, str], list[str]] = {}
+    for own in _own_listings():
+        claims[own.role, own.component.name] = [_OWN]
+    for plugin, role, component in found:
+        claims.setdefault((role, component.name), []).append(plugin.distribution)
+    return tuple(_listing(plugin, role, component, claims) for plugin, role, component in found)
+
+
+def _listing(
+    plugin: Plugin,
+    role: str,
+    component: Component,
+    claims: dict[tuple[str, str], list[str]],
+) -> Listing:
+    state, error = "ready", ""
+    who = f"{role} {component.name!r} of {plugin.label}"
+    owners = claims.get((role, component.name), [])
+    missing = [need for need in component.needs if not _installed(need)]
+    if component.protocol != PROTOCOL_VERSION:
+        state = "broken"
+        newer = component.protocol > PROTOCOL_VERSION
+        what = "ragkit" if newer else plugin.distribution
+        error = (
+            f"{who} was written for protocol {component.protocol}, and this ragkit has "
+            f"{PROTOCOL_VERSION}: pip install --upgrade {what}"
+        )
+    elif missing:
+        state = "missing"
+        install = component.install or f"pip install {' '.join(missing)}"
+        error = f"{who} needs {' and '.join(missing)}, not installed: {install}"
+    elif len(owners) > 1:
+        state = "clash"
+        rivals = [owner for owner in owners if owner != plugin.distribution]
+        taken = "ragkit's own" if _OWN in rivals else "also claimed by " + ", ".join(rivals)
+        error = (
+            f"{who}: the name is {taken}; choose this one as "
+            f"'{plugin.distribution}:{component.name}'"
+        )
+    return Listing(role, component, plugin.distribution, plugin.version, state, error)
+
+
+@cache
+def _plugins(allow: str | None) -> tuple[Plugin, ...]:
+    allowed = None if allow is None else {_plain(one) for one in allow.split(",") if one.strip()}
+    found: list[tuple[Plugin, importlib.metadata.EntryPoint]] = []
+    for entry in importlib.metadata.entry_points(group=GROUP):
+        distribution = entry.dist
+        name = distribution.name if distribution else entry.module
+        version = distribution.version if distribution else "?"
+        if _plain(name) != _OWN:
+            found.append((Plugin(name, version, entry.value), entry))
+    # The order of entry points is the file system's; nothing may depend on it.
+    found.sort(key=lambda pair: (pair[0].distribution, pair[0].entry_point))
+    for plugin, entry in found:
+        if allowed is not None and _plain(plugin.distribution) not in allowed:
+            plugin.state, plugin.error = "off", f"not named in {ALLOW}"
+            continue
+        _load(plugin, entry)
+    return tuple(plugin for plugin, _ in found)
+
+
+def _load(plugin: Plugin, entry: importlib.metadata.EntryPoint) -> None:
+    begin = time.perf_counter()
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # what it prints is no output of ours
+            loaded = entry.load()
+    except (Exception, SystemExit) as error:
+        plugin.state = "broken"
+        plugin.error = f"{plugin.label} cannot be loaded from {entry.value}: {_explain(error)}"
+    else:
+        _register(plugin, loaded)
+    plugin.seconds = time.perf_counter() - begin
+
+
+def _register(plugin: Plugin, module: ModuleType | object) -> None:
+    """Call the hooks of one plugin and keep what is right in their answers."""
+    manager = _Manager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    try:
+        manager.register(module)
+    except Exception as error:
+        plugin.state = "broken"
+        plugin.error = f"{plugin.label} has a hook of the wrong form: {_explain(error)}"
+        return
+    faults = [_misspelled(plugin, name) for name in _pending(manager)]
+    for role, hook in ROLES.items():
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                answers = getattr(manager.hook, hook)()
+            for answer in answers:
+                for component in _records(answer, hook):
+                    plugin.found.append((role, component))
+        except (Exception, SystemExit) as error:
+            faults.append(f"{plugin.label} failed in {hook}: {_explain(error)}")
+    if faults:
+        plugin.state, plugin.error = "broken", "; ".join(faults)
+
+
+def _pending(manager: pluggy.PluginManager) -> list[str]:
+    """Hooks that the plugin implements and that do not exist."""
+    names = set()
+    for plugin in manager.get_plugins():
+        for caller in manager.get_hookcallers(plugin) or []:
+            if not caller.has_spec():
+                names.add(caller.name)
+    return sorted(names)
+
+
+def _misspelled(plugin: Plugin, name: str) -> str:
+    hooks = list(ROLES.values())
+    near = nearest(name, hooks) or "."
+    return f"{plugin.label}: there is no hook {name!r}{near} Hooks: {_all(hooks)}"
+
+
+def _records(answer: object, hook: str) -> list[Component]:
+    """Check what a hook returned; raises TypeError that says what was wrong."""
+    if isinstance(answer, Component) or not isinstance(answer, Iterable):
+        raise TypeError(f"it must return a list of Component, and returned {answer!r:.80}")
+    records = list(answer)
+    for record in records:
+        if not isinstance(record, Component):
+            raise TypeError(f"{record!r:.80} in its list is no ragkit.Component")
+        if not isinstance(record.name, str) or not _NAME.fullmatch(record.name):
+            raise TypeError(f"the name {record.name!r} may have letters, digits, '.', '_', '-'")
+        module, colon, attribute = str(record.target).partition(":")
+        if not (module and colon and attribute):
+            raise TypeError(f"the target {record.target!r} must be 'module:Class'")
+        if isinstance(record.needs, str) or not isinstance(record.protocol, int):
+            raise TypeError(f"needs of {record.name!r} must be a tuple, protocol a number")
+    names = [record.name for record in records]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise TypeError(f"it returned {_all(twice)} more than once")
+    return records
+
+
+# ------------------------------------------------------------------------ wording
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _explain(error: BaseException) -> str:
+    """``ImportError: no module named x (plugin.py, line 3)``: the last line of its own code."""
+    text = str(error).strip().split("\n")[0]
+    place = ""
+    if isinstance(error, SyntaxError):
+        place = f" ({error.filename}, line {error.lineno})"
+        text = error.msg or text
+    else:
+        frames = [
+            frame
+            for frame in traceback.extract_tb(error.__traceback__)
+            if not frame.filename.startswith("<") and "importlib" not in frame.filename
+        ]
+        own = [frame for frame in frames if frame.filename != __file__]
+        if own and "pluggy" not in own[-1].filename:
+            place = f" ({own[-1].filename}, line {own[-1].lineno})"
+    return f"{type(error).__name__}: {text}{place}"
+
+
+def _shown(listing: Listing) -> str:
+    return listing.qualified if listing.state == "clash" else listing.component.name
+
+
+def _plain(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution.strip()).lower()
+
+
+def _all(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _a(role: str) -> str:
+    return f"an {role}" if role[0] in "aeiou" else f"a {role}"
