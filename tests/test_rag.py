@@ -62,7 +62,9 @@ def test_loss_is_the_mean_marginal_over_plain_parts(rag):
         rows = []
         for passage in base.passages(ids.numpy()):
             source = f"{passage.title} / {passage.text} // {question}"
-            y = torch.tensor([[*tiny.tokenizer()(target, add_special_tokens=False)["input_ids"], 2]])
+            y = torch.tensor(
+                [[*tiny.tokenizer()(target, add_special_tokens=False)["input_ids"], 2]]
+            )
             logits = rag.generator.model(
                 input_ids=torch.tensor([tiny.tokenizer()(source)["input_ids"]]),
                 decoder_input_ids=torch.cat([torch.tensor([[2]]), y[:, :-1]], 1),
@@ -82,7 +84,9 @@ def test_the_step_does_not_depend_on_the_batch_size(rag):
     once = rag.loss(QUESTIONS, TARGETS, k=2)
     twice = rag.loss(QUESTIONS * 2, TARGETS * 2, k=2)
     torch.testing.assert_close(once, twice)
-    singles = torch.stack([rag.loss([q], [t], k=2) for q, t in zip(QUESTIONS, TARGETS, strict=True)])
+    singles = torch.stack(
+        [rag.loss([q], [t], k=2) for q, t in zip(QUESTIONS, TARGETS, strict=True)]
+    )
     torch.testing.assert_close(once, singles.mean(), atol=1e-5, rtol=1e-5)
 
 
@@ -179,7 +183,9 @@ def test_save_and_load_after_a_move(rag, tmp_path):
     for mine, other in zip(again.answer(QUESTIONS, k=3, max_new_tokens=5), want, strict=True):
         assert mine.text == other.text
         assert mine.log_likelihood == pytest.approx(other.log_likelihood, abs=1e-5)
-    text = "".join(p.read_text() for p in (tmp_path / "b").rglob("*.json") if p.stat().st_size < 9999)
+    text = "".join(
+        p.read_text() for p in (tmp_path / "b").rglob("*.json") if p.stat().st_size < 9999
+    )
     assert str(tmp_path) not in text  # no absolute path anywhere
     assert (tmp_path / "b" / "README.md").read_text().startswith("---\n")
     assert not [p for p in (tmp_path / "b").rglob("*") if p.suffix in (".bin", ".pt", ".pkl")]
@@ -275,22 +281,40 @@ def bad(tmp_path):
         "one string as targets": (lambda: rag.loss(["a"], "b"), DataError, r"give a list"),
         "other counts": (lambda: rag.loss(["a", "b"], ["c"]), DataError, "2 questions but 1"),
         "unknown option": (
-            lambda: rag.answer(["a"], num_beam=3), ConfigError, "did you mean 'num_beams'"),
+            lambda: rag.answer(["a"], num_beam=3),
+            ConfigError,
+            "did you mean 'num_beams'",
+        ),
         "k of zero": (lambda: rag.answer(["a"], k=0), DataError, "at least 1"),
         "unknown marginalizer": (
-            lambda: RAG(rag.retriever, rag.generator, "rag-sequnce"), LookupError, "rag-sequence"),
+            lambda: RAG(rag.retriever, rag.generator, "rag-sequnce"),
+            LookupError,
+            "rag-sequence",
+        ),
         "unknown objective": (
-            lambda: rag.loss(["a"], ["b"], objective="margnal"), LookupError, "marginal"),
+            lambda: rag.loss(["a"], ["b"], objective="margnal"),
+            LookupError,
+            "marginal",
+        ),
         "target too long": (lambda: rag.loss(["a"], ["b" * 600]), DataError, "max_target"),
-        "question too long": (lambda: rag.answer(["b" * 600]), DataError, "max_source"),
+        "question too long": (lambda: rag.answer(["b" * 600]), DataError, "max_question"),
         "no such folder": (
-            lambda: RAG.from_pretrained(tmp_path / "none"), ConfigError, "save_pretrained"),
+            lambda: RAG.from_pretrained(tmp_path / "none"),
+            ConfigError,
+            "save_pretrained",
+        ),
         "not a model": (lambda: RAG.from_pretrained(tmp_path), ConfigError, "config.json"),
         "broken json": (
-            damaged("j", lambda d: (d / "config.json").write_text("{")), ConfigError, "no config"),
+            damaged("j", lambda d: (d / "config.json").write_text("{")),
+            ConfigError,
+            "no config",
+        ),
         "newer format": (damaged("n", newer), ConfigError, "pip install --upgrade ragkit"),
         "missing parts": (
-            damaged("m", lambda d: shutil.rmtree(d / "parts-1")), CorruptError, "missing"),
+            damaged("m", lambda d: shutil.rmtree(d / "parts-1")),
+            CorruptError,
+            "missing",
+        ),
         "unregistered part": (unregistered, ConfigError, "register"),
     }
 
@@ -307,4 +331,6 @@ def test_only_names_are_stored(tmp_path):
     config = json.loads((tmp_path / "model" / persist.CONFIG).read_text())["ragkit"]
     assert config["components"]["retriever"] == {"name": "dense", "folder": "retriever"}
     assert config["components"]["marginalizer"] == {
-        "name": "rag-sequence", "options": {"decoding": "thorough"}}
+        "name": "rag-sequence",
+        "options": {"decoding": "thorough"},
+    }

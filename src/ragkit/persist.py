@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from huggingface_hub import ModelCard, ModelCardData, snapshot_download
 
-from ragkit import registry
+from ragkit import registry, signature
 from ragkit.errors import ConfigError, CorruptError
+from ragkit.progress import quiet
 from ragkit.protocols import SupportsSave
 
 if TYPE_CHECKING:
@@ -36,11 +37,12 @@ def save(rag: RAG, directory: Path, copy_knowledge_base: bool) -> None:
     number = 1 + max((int(p.name[6:]) for p in _parts(directory)), default=0)
     parts = directory / f"parts-{number}"
     try:
-        table = {
-            "retriever": _save_part(rag.retriever, "retriever", parts, copy_knowledge_base),
-            "generator": _save_part(rag.generator, "generator", parts, False),
-            "marginalizer": _save_part(rag.marginalizer, "marginalizer", parts, False),
-        }
+        with quiet():
+            table = {
+                "retriever": _save_part(rag.retriever, "retriever", parts, copy_knowledge_base),
+                "generator": _save_part(rag.generator, "generator", parts, False),
+                "marginalizer": _save_part(rag.marginalizer, "marginalizer", parts, False),
+            }
         config = {
             "model_type": "ragkit",
             "ragkit": {"format": FORMAT, "parts": parts.name, "components": table},
@@ -79,10 +81,11 @@ def load(
     parts = directory / config["parts"]
     if not parts.is_dir():
         raise CorruptError(f"{directory} says its parts are in {parts.name}, which is missing")
-    found = {
-        role: _load_part(role, entry, parts, knowledge_base)
-        for role, entry in config["components"].items()
-    }
+    with quiet():
+        found = {
+            role: _load_part(role, entry, parts, knowledge_base)
+            for role, entry in config["components"].items()
+        }
     return cls(**found)
 
 
@@ -151,9 +154,7 @@ def _save_part(part: object, role: str, parts: Path, copy: bool) -> dict[str, An
 
 
 def _options_of(cls: type) -> list[str]:
-    if cls.__init__ is object.__init__:
-        return []
-    return [name for name in inspect.signature(cls).parameters]
+    return [option.name for option in signature.options(cls)]
 
 
 def _load_part(

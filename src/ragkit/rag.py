@@ -221,7 +221,8 @@ class RAG(
         prefixes = self.generator.text([tokens[: t + 1] for t in range(len(tokens))])
         shown, pieces, before = [], [], ""
         for t, text in enumerate(prefixes):
-            if len(text) > len(before):
+            # Half a character of a byte-level tokenizer shows with the token that ends it.
+            if len(text) > len(before) and prefixes[-1].startswith(text):
                 shown.append(t)
                 pieces.append(text[len(before) :])
                 before = text
@@ -285,7 +286,7 @@ class RAG(
             return None
         hub.pop("config", None)
         hub.pop("model_card_kwargs", None)
-        return cast(str, self.push_to_hub(repo_id or Path(save_directory).name, **hub))
+        return self.push_to_hub(repo_id or Path(save_directory).name, **hub)
 
     @classmethod
     def from_pretrained(
