@@ -1,0 +1,206 @@
+"""Building: from passages to a new generation, resumable after a kill at any moment.
+
+Everything is made below ``building/`` and moved to its place by one rename; the pointer is
+switched by another. ``plan.json`` says what is being made, so that only the same build goes
+on with it. Knows nothing of search.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ragkit import registry
+from ragkit.errors import DataError, KnowledgeBaseError
+from ragkit.knowledge import columns, disk, embedding, generations, intake, recall
+from ragkit.knowledge.manifest import Manifest, listed
+from ragkit.knowledge.readers import read
+from ragkit.protocols import Encoder, Index, SupportsPassageTokens
+
+INDEX = "index"
+_PLAN, _MOVED = "plan.json", "moved.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What decides every byte of vectors and tokens: a build goes on only under its own."""
+
+    encoder: str
+    dimension: int
+    tokenization: str
+    dtype: str
+    shard_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """All that a build needs, checked."""
+
+    directory: Path
+    encoder: Encoder
+    generator: SupportsPassageTokens | None
+    index: Index
+    index_table: dict[str, Any]
+    dtype: str
+    batch_size: int
+    shard_size: int
+    recall_sample: int
+    show: bool | None
+
+    @property
+    def plan(self) -> Plan:
+        return Plan(
+            self.encoder.fingerprint,
+            self.encoder.dimension,
+            self.generator.tokenization if self.generator else "",
+            self.dtype,
+            self.shard_size,
+        )
+
+    @property
+    def building(self) -> Path:
+        return self.directory / generations.BUILDING
+
+    @property
+    def making(self) -> Path:
+        return self.building / "generation"
+
+    def run(self, passages: Any, resume: bool) -> int:
+        """Build or go on building; the number of the new generation, which is current then.
+
+        Raises as `KnowledgeBase.build` says.
+        """
+        new = not self.directory.exists()
+        with _full_disk(self.directory), disk.writing(self.directory):
+            generations.sweep(self.directory)
+            try:
+                return self._run(passages, resume)
+            except DataError:  # it would fail again: leave nothing behind
+                generations.discard(self.building)
+                if new:
+                    (self.directory / disk.LOCK).unlink()
+                    self.directory.rmdir()
+                raise
+
+    def _run(self, passages: Any, resume: bool) -> int:
+        if not resume:
+            generations.discard(self.building)
+        self._begin()
+        stream = read(passages)
+        count = intake.take_in(stream, self.building, self.making, self.shard_size, self.show)
+        moved = self._moved()
+        if moved is None:
+            self._fill(count)
+            moved = self._move()
+        generations.switch(self.directory, moved)
+        generations.discard(self.building)
+        return moved
+
+    def _begin(self) -> None:
+        """Make ``building/``, or keep what an interrupted build of the same plan left."""
+        file = self.building / _PLAN
+        mine = asdict(self.plan)
+        if intake.begun(self.building):
+            before = json.loads(file.read_text(encoding="utf-8"))
+            other = [name for name in mine if before.get(name) != mine[name]]
+            if not other:
+                return
+            if self._moved() != generations.current(self.directory):
+                raise KnowledgeBaseError(
+                    f"{str(self.directory)!r} holds an unfinished build with another "
+                    f"{' and '.join(other)}; finish it with the same options, or begin afresh "
+                    "with resume=False"
+                )
+        generations.discard(self.building)  # nothing in it took long
+        self.making.mkdir(parents=True)
+        disk.write_atomic(file, json.dumps(mine))
+
+    def _fill(self, count: int) -> None:
+        """Vectors, tokens, index and manifest beside the passages."""
+        text = columns.PassageColumn(self.making / columns.PASSAGES)
+        embedding.embed(
+            text,
+            self.encoder,
+            self.generator,
+            self.building,
+            self.making,
+            dtype=self.dtype,
+            batch_size=self.batch_size,
+            shard_size=self.shard_size,
+            show=self.show,
+        )
+        finish(
+            self.making,
+            self.index,
+            self.recall_sample,
+            Manifest(
+                count=count,
+                dimension=self.encoder.dimension,
+                dtype=self.dtype,
+                encoder={
+                    "name": type(self.encoder).__name__,
+                    "fingerprint": self.encoder.fingerprint,
+                },
+                tokenization=self.plan.tokenization,
+                index=self.index_table,
+            ),
+        )
+
+    def _move(self) -> int:
+        """Give the finished generation its number. Noted before, so that a kill between
+        the two steps costs nothing."""
+        number = max(generations.numbers(self.directory), default=0) + 1
+        disk.write_atomic(self.building / _MOVED, json.dumps(number))
+        generations.place(self.making, self.directory, number)
+        return number
+
+    def _moved(self) -> int | None:
+        file = self.building / _MOVED
+        if not file.exists() or self.making.exists():
+            return None
+        return int(json.loads(file.read_text(encoding="utf-8")))
+
+
+def finish(making: Path, index: Index, recall_sample: int, manifest: Manifest) -> Manifest:
+    """Index the vectors of a generation, measure the index, and write the manifest."""
+    generations.discard(making / INDEX)
+    (making / INDEX).mkdir()
+    shape = (manifest.count, manifest.dimension)
+    vectors = columns.map_array(making / columns.VECTORS, np.dtype(manifest.dtype), shape)
+    index.build(vectors)
+    index.save(making / INDEX)
+    measured = {}
+    if recall_sample:
+        measured = recall.measure(load_index(making, manifest), vectors, recall_sample)
+    done = manifest.finished(measured, listed(making))
+    done.write(making)
+    disk.sync_tree(making)
+    return done
+
+
+def load_index(generation: Path, manifest: Manifest) -> Index:
+    """The index of a generation, by its component's name."""
+    found: Any = registry.find("index", manifest.index["name"])
+    index: Index = found.load(generation / INDEX)
+    return index
+
+
+@contextlib.contextmanager
+def _full_disk(directory: Path) -> Iterator[None]:
+    """A full disk is answered with what to do; everything before stays as it was."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise KnowledgeBaseError(
+            f"the disk of {str(directory)!r} is full; what was there before is unchanged. Make "
+            "room and run the same build again: it goes on where it was"
+        ) from error

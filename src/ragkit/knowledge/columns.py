@@ -1,0 +1,176 @@
+"""The columns of a knowledge base as files, written in a stream and read by mapping.
+
+Passages (Arrow), vectors (flat), tokens (flat ids and offsets), and a sorted table from
+id to row. Nothing here holds a corpus in memory. Knows nothing of generations.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ragkit.errors import CorruptError, DataError
+from ragkit.protocols import Passage
+
+PASSAGES, VECTORS, IDS = "passages.arrow", "vectors.raw", "ids.raw"
+TOKENS, OFFSETS = "tokens.raw", "offsets.raw"
+_SCHEMA = pa.schema([(name, pa.large_string()) for name in Passage._fields])
+_ROW_BITS = np.uint64(32)
+_ROW_MASK = np.uint64(0xFFFFFFFF)
+
+
+# ----------------------------------------------------------------------- passages
+
+
+def write_passages(path: Path, shards: Iterable[Sequence[Passage]]) -> None:
+    """One Arrow record batch for each shard."""
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
+        for shard in shards:
+            columns = [pa.array(column, pa.large_string()) for column in zip(*shard, strict=True)]
+            writer.write_batch(pa.record_batch(columns, schema=_SCHEMA))
+
+
+class PassageColumn:
+    """Passages by row, read from a mapped Arrow file."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._map = pa.memory_map(str(path))
+            reader = pa.ipc.open_file(self._map)
+            self._batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+        except (pa.ArrowInvalid, OSError) as error:
+            raise CorruptError(f"{path.name} is no whole Arrow file: {error}") from error
+        sizes = [batch.num_rows for batch in self._batches]
+        self._ends = np.cumsum(sizes, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, row: int) -> Passage:
+        number = int(np.searchsorted(self._ends, row, side="right"))
+        place = row - (int(self._ends[number - 1]) if number else 0)
+        batch = self._batches[number]
+        return Passage(*(batch.column(i)[place].as_py() for i in range(3)))
+
+    def id(self, row: int) -> str:
+        number = int(np.searchsorted(self._ends, row, side="right"))
+        place = row - (int(self._ends[number - 1]) if number else 0)
+        return str(self._batches[number].column(0)[place].as_py())
+
+    def between(self, start: int, end: int) -> list[Passage]:
+        """The passages of rows start…end-1."""
+        found: list[Passage] = []
+        first = int(np.searchsorted(self._ends, start, side="right"))
+        for number in range(first, len(self._batches)):
+            begins = int(self._ends[number - 1]) if number else 0
+            if begins >= end:
+                break
+            place = max(start - begins, 0)
+            part = self._batches[number].slice(place, end - begins - place)
+            columns = (part.column(i).to_pylist() for i in range(3))
+            found += [Passage(*values) for values in zip(*columns, strict=True)]
+        return found
+
+    def __iter__(self) -> Iterator[Passage]:
+        for batch in self._batches:
+            for values in zip(*(batch.column(i).to_pylist() for i in range(3)), strict=True):
+                yield Passage(*values)
+
+
+# ------------------------------------------------------------------------ vectors
+
+
+def map_array(path: Path, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    """A file as an array, copy on write: nothing is read until it is looked at."""
+    if 0 in shape:
+        return np.zeros(shape, dtype=dtype)
+    return np.memmap(path, dtype=dtype, mode="c", shape=shape)
+
+
+# ------------------------------------------------------------------------- tokens
+
+
+class StoredTokens:
+    """A generator's passage tokens; satisfies `ragkit.protocols.PassageTokens`."""
+
+    def __init__(self, generation: Path, tokenization: str, count: int) -> None:
+        self.tokenization = tokenization
+        self._offsets = map_array(generation / OFFSETS, np.int64, (count + 1,))
+        self._flat = map_array(generation / TOKENS, np.int32, (int(self._offsets[-1]),))
+
+    def take(self, rows: NDArray[np.int64]) -> list[NDArray[np.int32]]:
+        """The tokens of these rows, each of its own length."""
+        return [self._flat[self._offsets[row] : self._offsets[row + 1]] for row in rows]
+
+
+# ----------------------------------------------------------------------------- ids
+
+
+def id_hash(passage_id: str) -> int:
+    """32 bits of a passage id."""
+    return int.from_bytes(hashlib.blake2b(passage_id.encode(), digest_size=4).digest(), "little")
+
+
+def write_ids(path: Path, passages: PassageColumn) -> None:
+    """The table id → row: sorted numbers, hash in the upper half and row in the lower.
+
+    Sorted in place in a mapped file. Raises `DataError` where two passages share an id.
+    """
+    count = len(passages)
+    table: Any = np.memmap(path, dtype=np.uint64, mode="w+", shape=(count,))
+    row = 0
+    for batch in passages._batches:
+        hashes = np.fromiter(
+            (id_hash(one) for one in batch.column(0).to_pylist()), np.uint64, batch.num_rows
+        )
+        rows = np.arange(row, row + batch.num_rows, dtype=np.uint64)
+        table[row : row + batch.num_rows] = (hashes << _ROW_BITS) | rows
+        row += batch.num_rows
+    table.sort()
+    table.flush()
+    for start in range(0, count, 1 << 20):
+        part = table[start : start + (1 << 20) + 1]
+        hashes = part >> _ROW_BITS
+        for place in np.nonzero(hashes[1:] == hashes[:-1])[0].tolist():
+            end = start + place
+            while end < count and table[end] >> _ROW_BITS == hashes[place]:
+                end += 1
+            _refuse_twins(passages, table[start + place : end] & _ROW_MASK)
+    del table
+
+
+def _refuse_twins(passages: PassageColumn, rows: NDArray[np.uint64]) -> None:
+    seen: dict[str, int] = {}
+    for row in sorted(rows.tolist()):
+        name = passages.id(int(row))
+        if name in seen:
+            raise DataError(
+                f"passages {seen[name]} and {row} (counted from 0) both have the id {name!r}; "
+                "ids must be unique"
+            )
+        seen[name] = int(row)
+
+
+class IdColumn:
+    """Rows by id, by binary search in the mapped table."""
+
+    def __init__(self, path: Path, passages: PassageColumn) -> None:
+        self._table = map_array(path, np.uint64, (len(passages),))
+        self._passages = passages
+
+    def find(self, passage_id: str) -> int | None:
+        """The row of an id, or None."""
+        key = np.uint64(id_hash(passage_id)) << _ROW_BITS
+        at = int(np.searchsorted(self._table, key))
+        while at < len(self._table) and self._table[at] >> _ROW_BITS == key >> _ROW_BITS:
+            row = int(self._table[at] & _ROW_MASK)
+            if self._passages.id(row) == passage_id:
+                return row
+            at += 1
+        return None

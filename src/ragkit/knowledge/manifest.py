@@ -1,0 +1,105 @@
+"""What a generation of a knowledge base says of itself: ``manifest.json``.
+
+Knows the names and versions, not the contents of the files it lists.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ragkit.errors import CorruptError, KnowledgeBaseError
+from ragkit.knowledge.disk import checksum
+
+FORMAT = 1
+NAME = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The manifest of one generation.
+
+    encoder: class name and fingerprint of the passage encoder.
+    tokenization: fingerprint of the generator's tokens, "" without.
+    metric: always ``inner product``.
+    dtype, dimension, count: of the vectors.
+    index: component name and its filled-in options.
+    recall: of the index against exact search, {"recall@10": …, "queries": …}.
+    files: path below the generation to {"bytes": …, "sha256": …}.
+    """
+
+    count: int
+    dimension: int
+    dtype: str
+    encoder: dict[str, str]
+    tokenization: str
+    index: dict[str, Any]
+    recall: dict[str, float] = field(default_factory=dict)
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    metric: str = "inner product"
+    format: int = FORMAT
+
+    def finished(self, recall: dict[str, float], files: dict[str, dict[str, Any]]) -> Manifest:
+        """The same with what is known at the end."""
+        return replace(self, recall=recall, files=files)
+
+    def write(self, generation: Path) -> None:
+        text = json.dumps(asdict(self), indent=2, sort_keys=True)
+        (generation / NAME).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, generation: Path) -> Manifest:
+        """Raises `CorruptError` where it is damaged, `KnowledgeBaseError` where it is newer."""
+        try:
+            found = json.loads((generation / NAME).read_text(encoding="utf-8"))
+            version = found["format"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CorruptError(
+                f"{generation.name}/{NAME} cannot be read ({error}); restore it from a copy or "
+                "build the knowledge base again"
+            ) from error
+        if version > FORMAT:
+            raise KnowledgeBaseError(
+                f"the knowledge base has format {version} and this ragkit reads up to {FORMAT}: "
+                "pip install --upgrade ragkit"
+            )
+        try:
+            return cls(**found)
+        except TypeError as error:
+            raise CorruptError(f"{generation.name}/{NAME} is incomplete: {error}") from error
+
+    def check_sizes(self, generation: Path) -> None:
+        """Every file is there in full length. Raises `CorruptError` naming the one that is not."""
+        for name, entry in self.files.items():
+            file = generation / name
+            size = file.stat().st_size if file.is_file() else None
+            if size != entry["bytes"]:
+                what = "is missing" if size is None else f"has {size} bytes"
+                raise CorruptError(
+                    f"{generation.name}/{name} {what}, and should have {entry['bytes']}; restore "
+                    "it from a copy or build the knowledge base again"
+                )
+
+    def check_sums(self, generation: Path) -> None:
+        """Every file holds what was written. Raises `CorruptError` naming the one that does not."""
+        self.check_sizes(generation)
+        for name, entry in self.files.items():
+            if checksum(generation / name) != entry["sha256"]:
+                raise CorruptError(
+                    f"{generation.name}/{name} is not what was written (its sha256 differs); "
+                    "restore it from a copy or build the knowledge base again"
+                )
+
+
+def listed(generation: Path) -> dict[str, dict[str, Any]]:
+    """The files of a generation with sizes and checksums."""
+    return {
+        file.relative_to(generation).as_posix(): {
+            "bytes": file.stat().st_size,
+            "sha256": checksum(file),
+        }
+        for file in sorted(generation.rglob("*"))
+        if file.is_file() and file.name != NAME
+    }
