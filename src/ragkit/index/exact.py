@@ -21,7 +21,7 @@ from ragkit.index import checks
 from ragkit.protocols import Hits
 
 _META = "exact.json"
-_VECTORS = "vectors.bin"
+_VECTORS = "vectors.raw"
 
 
 class ExactIndex:
