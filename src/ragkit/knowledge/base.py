@@ -6,7 +6,7 @@ row. Knows nothing of questions as text: queries are vectors.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragkit import config
-from ragkit.errors import ConfigError, DataError, EncoderMismatch, KnowledgeBaseError
-from ragkit.knowledge import builder, columns, generations, scan
+from ragkit.errors import ConfigError, CorruptError, DataError, EncoderMismatch, KnowledgeBaseError
+from ragkit.knowledge import builder, columns, generations, scan, updates
 from ragkit.knowledge.builder import Build
 from ragkit.knowledge.manifest import Manifest
+from ragkit.knowledge.readers import read
 from ragkit.protocols import (
     Encoder,
     Hits,
@@ -45,7 +46,7 @@ class KnowledgeBase:
         self.manifest = manifest = Manifest.read(folder)
         manifest.check_sizes(folder)
         self._folder = folder
-        self._passages = columns.PassageColumn(folder / columns.PASSAGES)
+        self._passages = columns.PassageColumn(*(folder / name for name in manifest.passages))
         self._ids = columns.IdColumn(folder / columns.IDS, self._passages)
         self._vectors = columns.map_array(
             folder / columns.VECTORS, np.dtype(manifest.dtype), (manifest.count, manifest.dimension)
@@ -53,6 +54,7 @@ class KnowledgeBase:
         self.tokens: PassageTokens | None = None
         if manifest.tokenization:
             self.tokens = columns.StoredTokens(folder, manifest.tokenization, manifest.count)
+        self._removed = updates.removed_rows(folder, manifest)  # ascending
         self.index: Index = builder.load_index(folder, manifest)
 
     # ------------------------------------------------------------------ making
@@ -97,23 +99,14 @@ class KnowledgeBase:
         """
         if dtype not in ("float16", "float32"):
             raise ConfigError(f"dtype is {dtype!r}; choose 'float16' or 'float32'")
-        for name, value, least in (
-            ("batch_size", batch_size, 1),
-            ("shard_size", shard_size, 1),
-            ("recall_sample", recall_sample, 0),
-        ):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ConfigError(f"{name} is {value!r}; it must be a number of at least {least}")
+        _at_least(1, batch_size=batch_size, shard_size=shard_size)
+        _at_least(0, recall_sample=recall_sample)
         if directory is None:
             raise ConfigError("where shall the knowledge base lie? Give directory=…")
         directory = Path(directory)
         if directory.exists() and not directory.is_dir():
             raise KnowledgeBaseError(f"{str(directory)!r} is a file; give a directory")
-        if generator is not None and not isinstance(generator, SupportsPassageTokens):
-            raise ConfigError(
-                f"{type(generator).__name__} cannot make passage tokens "
-                "(ragkit.protocols.SupportsPassageTokens); leave out generator="
-            )
+        _check_generator(generator)
         made, table = _index(index)
         number = Build(
             directory=directory,
@@ -153,13 +146,77 @@ class KnowledgeBase:
             raise KnowledgeBaseError(f"{str(target)!r} is not empty; give a new directory")
         generations.copy(self._folder, target)
 
+    # ------------------------------------------------------------------ changing
+
+    def add(
+        self,
+        passages: Any,
+        encoder: Encoder,
+        *,
+        generator: Any = None,
+        batch_size: int = 64,
+        shard_size: int = 4096,
+        progress: bool | None = None,
+    ) -> KnowledgeBase:
+        """A new generation with more passages, opened; this one stays as it is.
+
+        Only the new passages are encoded; the index is built anew over all.
+
+        Args:
+            passages: as for `build`, with ids that are not in use.
+            encoder: the one that the knowledge base was built with.
+            generator: the one whose tokens it holds, where it holds any.
+
+        Raises:
+            EncoderMismatch, DataError, LockedError, KnowledgeBaseError: as `build`, and
+                where this generation is no longer the current one.
+        """
+        self.check_encoder(encoder)
+        _check_generator(generator)
+        _at_least(1, batch_size=batch_size, shard_size=shard_size)
+        made = generator.tokenization if generator is not None else ""
+        if made != self.manifest.tokenization:
+            what = "another tokenizer or form" if made else "no generator"
+            has = "holds generator tokens" if self.manifest.tokenization else "holds no tokens"
+            raise KnowledgeBaseError(
+                f"{str(self.directory)!r} {has}, and generator= has {what}; give the generator "
+                "that it was built with, or none where it was built without"
+            )
+        stream = read(passages)
+
+        def make(old: Path, work: Path, new: Path) -> None:
+            options = (encoder, generator, batch_size, shard_size, progress)
+            updates.add(old, work, new, self.manifest, stream, *options)
+
+        return self._change(make)
+
+    def remove(self, ids: Collection[str]) -> KnowledgeBase:
+        """A new generation without these passages, opened; this one stays as it is.
+
+        Their rows stay until `compact`, and searches look at as many more candidates.
+        Raises `DataError` for an id that is not there, or where none would be left.
+        """
+        rows = self.rows(list(ids))
+        return self._change(lambda old, _, new: updates.remove(old, new, self.manifest, rows))
+
+    def compact(self) -> KnowledgeBase:
+        """A new generation with the rows of removed passages gone, opened.
+
+        Rows are numbered anew and the index is built anew; nothing is encoded.
+        """
+        return self._change(lambda old, _, new: updates.compact(old, new, self.manifest))
+
+    def _change(self, make: Callable[[Path, Path, Path], None]) -> KnowledgeBase:
+        return type(self)(self.directory, updates.change(self.directory, self.generation, make))
+
     # ------------------------------------------------------------------ reading
 
     def __len__(self) -> int:
-        return self.manifest.count
+        return self.manifest.count - self.manifest.removed
 
     def __iter__(self) -> Iterator[Passage]:
-        return iter(self._passages)
+        gone = set(self._removed.tolist())
+        return (one for row, one in enumerate(self._passages) if row not in gone)
 
     def __repr__(self) -> str:
         return (
@@ -204,12 +261,16 @@ class KnowledgeBase:
         return [self._passages[self._checked(int(row))] for row in rows]
 
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Stored vectors (n,D) of rows, in the stored precision; a copy."""
+        """Stored vectors (n,D) of rows (n,), in the stored precision; a copy."""
+        rows = np.asarray(rows, dtype=np.int64)
+        if len(rows):
+            self._checked(int(rows.min()))
+            self._checked(int(rows.max()))
         return np.asarray(self._vectors[rows])
 
     def _checked(self, row: int) -> int:
-        if not 0 <= row < len(self):
-            raise DataError(f"there is no row {row}; rows go from 0 to {len(self) - 1}")
+        if not 0 <= row < self.manifest.count:
+            raise DataError(f"there is no row {row}; rows go from 0 to {self.manifest.count - 1}")
         return row
 
     # ------------------------------------------------------------------ searching
@@ -227,12 +288,13 @@ class KnowledgeBase:
         """
         queries = self._queries(queries, k)
         if allowed_rows is None:
-            return self.index.search(queries, k)
+            return self._living(queries, k)
         rows = np.unique(np.asarray(allowed_rows, dtype=np.int64))
         if not len(rows):
             raise DataError("no passage is allowed; name at least one")
-        if rows[0] < 0 or rows[-1] >= len(self):
-            raise DataError(f"allowed rows must be from 0 to {len(self) - 1}")
+        self._checked(int(rows[0]))
+        self._checked(int(rows[-1]))
+        rows = np.setdiff1d(rows, self._removed, assume_unique=True)
         if len(rows) > SCAN and isinstance(self.index, SupportsAllowed):
             return self.index.search_allowed(queries, k, rows)
         return scan.among(queries, rows, self._vectors, k)
@@ -253,6 +315,15 @@ class KnowledgeBase:
         exist = len(self) if rows is None else max(1, len(rows))
         found = self.propose(queries, min(k * OVERSAMPLE, exist), rows)
         return scan.rescore(queries, found.ids, self._vectors, k)
+
+    def _living(self, queries: NDArray[np.float32], k: int) -> Hits:
+        """What the index finds beside the rows of removed passages."""
+        if not len(self._removed):
+            return self.index.search(queries, k)
+        found = self.index.search(queries, min(k + len(self._removed), self.manifest.count))
+        gone = np.isin(found.ids, self._removed)
+        ids = np.where(gone, -1, found.ids)
+        return scan.best(ids, np.where(gone, np.float32(-np.inf), found.scores), k)
 
     def _queries(self, queries: NDArray[np.float32], k: int) -> NDArray[np.float32]:
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
@@ -289,12 +360,28 @@ class KnowledgeBase:
 
         Raises `CorruptError` naming the first file that is not what was written.
         """
-        self.manifest.check_sums(self._folder)
-        if len(self._passages) != len(self) or len(self.index) != len(self):
-            raise KnowledgeBaseError(
-                f"generation {self.generation} lists {len(self)} passages, holds {len(self._passages)}, and "
-                f"its index {len(self.index)}; build it again"
-            )
+        manifest = self.manifest
+        manifest.check_sums(self._folder)
+        counts = {
+            "passages": (len(self._passages), manifest.count),
+            "indexed vectors": (len(self.index), manifest.count),
+            "removed rows": (len(self._removed), manifest.removed),
+            "index dimensions": (self.index.dimension, manifest.dimension),
+        }
+        for what, (found, listed) in counts.items():
+            if found != listed:
+                raise CorruptError(
+                    f"generation {self.generation} holds {found} {what}, and its manifest says "
+                    f"{listed}; build it again"
+                )
+        self._ids.check(manifest.removed)
+        if isinstance(self.tokens, columns.StoredTokens):
+            self.tokens.check()
+        for start in range(0, manifest.count, SCAN):
+            if not np.isfinite(self._vectors[start : start + SCAN]).all():
+                raise CorruptError(
+                    f"{columns.VECTORS} has NaN or infinity after row {start}; build it again"
+                )
 
     def gc(self) -> list[int]:
         """Delete generations that are neither current nor being read; their numbers.
@@ -325,5 +412,15 @@ def _index(index: str | Mapping[str, Any] | Index) -> tuple[Index, dict[str, Any
     )
 
 
-def _length(passages: Any) -> int | None:
-    return len(passages) if hasattr(passages, "__len__") and not isinstance(passages, str) else None
+def _check_generator(generator: Any) -> None:
+    if generator is not None and not isinstance(generator, SupportsPassageTokens):
+        raise ConfigError(
+            f"{type(generator).__name__} cannot make passage tokens "
+            "(ragkit.protocols.SupportsPassageTokens); leave out generator="
+        )
+
+
+def _at_least(least: int, **numbers: int) -> None:
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ConfigError(f"{name} is {value!r}; it must be a number of at least {least}")

@@ -20,9 +20,9 @@ import numpy as np
 from ragkit import registry
 from ragkit.errors import DataError, KnowledgeBaseError
 from ragkit.knowledge import columns, disk, embedding, generations, intake, recall
-from ragkit.knowledge.manifest import Manifest, listed
+from ragkit.knowledge.manifest import PASSAGES, Manifest, listed
 from ragkit.knowledge.readers import read
-from ragkit.protocols import Encoder, Index, SupportsPassageTokens
+from ragkit.protocols import Encoder, Index, Passage, SupportsPassageTokens
 
 INDEX = "index"
 _PLAN, _MOVED = "plan.json", "moved.json"
@@ -78,23 +78,28 @@ class Build:
         Raises as `KnowledgeBase.build` says.
         """
         new = not self.directory.exists()
-        with _full_disk(self.directory), disk.writing(self.directory):
+        stream = read(passages)
+        fresh = not resume or not intake.begun(self.building)
+        with full_disk(self.directory), disk.writing(self.directory):
             generations.sweep(self.directory)
             try:
-                return self._run(passages, resume)
-            except DataError:  # it would fail again: leave nothing behind
+                return self._run(stream, resume)
+            except DataError:
+                # It would fail again, so nothing stays behind; but vectors that are all there
+                # wait for another index, and an older build for its own passages.
+                if not fresh or embedding.ended(self.building):
+                    raise
                 generations.discard(self.building)
                 if new:
                     (self.directory / disk.LOCK).unlink()
                     self.directory.rmdir()
                 raise
 
-    def _run(self, passages: Any, resume: bool) -> int:
+    def _run(self, passages: Iterator[Passage], resume: bool) -> int:
         if not resume:
             generations.discard(self.building)
         self._begin()
-        stream = read(passages)
-        count = intake.take_in(stream, self.building, self.making, self.shard_size, self.show)
+        count = intake.take_in(passages, self.building, self.making, self.shard_size, self.show)
         moved = self._moved()
         if moved is None:
             self._fill(count)
@@ -124,7 +129,7 @@ class Build:
 
     def _fill(self, count: int) -> None:
         """Vectors, tokens, index and manifest beside the passages."""
-        text = columns.PassageColumn(self.making / columns.PASSAGES)
+        text = columns.PassageColumn(self.making / PASSAGES)
         embedding.embed(
             text,
             self.encoder,
@@ -168,8 +173,17 @@ class Build:
         return int(json.loads(file.read_text(encoding="utf-8")))
 
 
-def finish(making: Path, index: Index, recall_sample: int, manifest: Manifest) -> Manifest:
-    """Index the vectors of a generation, measure the index, and write the manifest."""
+def finish(
+    making: Path,
+    index: Index,
+    recall_sample: int,
+    manifest: Manifest,
+    kept: dict[str, dict[str, Any]] | None = None,
+) -> Manifest:
+    """Index the vectors of a generation, measure the index, and write the manifest.
+
+    ``kept``: files whose checksums are known.
+    """
     generations.discard(making / INDEX)
     (making / INDEX).mkdir()
     shape = (manifest.count, manifest.dimension)
@@ -179,7 +193,7 @@ def finish(making: Path, index: Index, recall_sample: int, manifest: Manifest) -
     measured = {}
     if recall_sample:
         measured = recall.measure(load_index(making, manifest), vectors, recall_sample)
-    done = manifest.finished(measured, listed(making))
+    done = manifest.finished(measured, listed(making, kept))
     done.write(making)
     disk.sync_tree(making)
     return done
@@ -193,7 +207,7 @@ def load_index(generation: Path, manifest: Manifest) -> Index:
 
 
 @contextlib.contextmanager
-def _full_disk(directory: Path) -> Iterator[None]:
+def full_disk(directory: Path) -> Iterator[None]:
     """A full disk is answered with what to do; everything before stays as it was."""
     try:
         yield

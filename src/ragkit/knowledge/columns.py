@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+import pyarrow as pa  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from ragkit.errors import CorruptError, DataError
 from ragkit.protocols import Passage
 
-PASSAGES, VECTORS, IDS = "passages.arrow", "vectors.raw", "ids.raw"
+VECTORS, IDS, REMOVED = "vectors.raw", "ids.raw", "removed.raw"
 TOKENS, OFFSETS = "tokens.raw", "offsets.raw"
 _SCHEMA = pa.schema([(name, pa.large_string()) for name in Passage._fields])
 _ROW_BITS = np.uint64(32)
@@ -37,15 +37,17 @@ def write_passages(path: Path, shards: Iterable[Sequence[Passage]]) -> None:
 
 
 class PassageColumn:
-    """Passages by row, read from a mapped Arrow file."""
+    """Passages by row, read from mapped Arrow files, one after another."""
 
-    def __init__(self, path: Path) -> None:
-        try:
-            self._map = pa.memory_map(str(path))
-            reader = pa.ipc.open_file(self._map)
-            self._batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
-        except (pa.ArrowInvalid, OSError) as error:
-            raise CorruptError(f"{path.name} is no whole Arrow file: {error}") from error
+    def __init__(self, *paths: Path) -> None:
+        self._batches = []
+        for path in paths:
+            try:
+                reader = pa.ipc.open_file(pa.memory_map(str(path)))
+                found = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+            except (pa.ArrowInvalid, OSError) as error:
+                raise CorruptError(f"{path.name} is no whole Arrow file: {error}") from error
+            self._batches += found
         sizes = [batch.num_rows for batch in self._batches]
         self._ends = np.cumsum(sizes, dtype=np.int64)
 
@@ -62,6 +64,11 @@ class PassageColumn:
         number = int(np.searchsorted(self._ends, row, side="right"))
         place = row - (int(self._ends[number - 1]) if number else 0)
         return str(self._batches[number].column(0)[place].as_py())
+
+    def ids(self) -> Iterator[list[str]]:
+        """All ids, a batch at a time."""
+        for batch in self._batches:
+            yield batch.column(0).to_pylist()
 
     def between(self, start: int, end: int) -> list[Passage]:
         """The passages of rows start…end-1."""
@@ -104,6 +111,11 @@ class StoredTokens:
         self._offsets = map_array(generation / OFFSETS, np.int64, (count + 1,))
         self._flat = map_array(generation / TOKENS, np.int32, (int(self._offsets[-1]),))
 
+    def check(self) -> None:
+        """Raises `CorruptError` where the offsets do not ascend from 0."""
+        if self._offsets[0] != 0 or bool((np.diff(self._offsets) < 0).any()):
+            raise CorruptError(f"{OFFSETS} does not ascend from 0; build it again")
+
     def take(self, rows: NDArray[np.int64]) -> list[NDArray[np.int32]]:
         """The tokens of these rows, each of its own length."""
         return [self._flat[self._offsets[row] : self._offsets[row + 1]] for row in rows]
@@ -117,21 +129,28 @@ def id_hash(passage_id: str) -> int:
     return int.from_bytes(hashlib.blake2b(passage_id.encode(), digest_size=4).digest(), "little")
 
 
-def write_ids(path: Path, passages: PassageColumn) -> None:
+def write_ids(
+    path: Path, passages: PassageColumn, removed: NDArray[np.int64] | None = None
+) -> None:
     """The table id → row: sorted numbers, hash in the upper half and row in the lower.
 
-    Sorted in place in a mapped file. Raises `DataError` where two passages share an id.
+    Rows that were removed are left out. Sorted in place in a mapped file. Raises
+    `DataError` where two passages share an id.
     """
-    count = len(passages)
+    gone = np.zeros(0, dtype=np.int64) if removed is None else removed
+    count = len(passages) - len(gone)
+    if not count:
+        path.write_bytes(b"")
+        return
     table: Any = np.memmap(path, dtype=np.uint64, mode="w+", shape=(count,))
-    row = 0
-    for batch in passages._batches:
-        hashes = np.fromiter(
-            (id_hash(one) for one in batch.column(0).to_pylist()), np.uint64, batch.num_rows
-        )
-        rows = np.arange(row, row + batch.num_rows, dtype=np.uint64)
-        table[row : row + batch.num_rows] = (hashes << _ROW_BITS) | rows
-        row += batch.num_rows
+    row = filled = 0
+    for batch in passages.ids():
+        hashes = np.fromiter(map(id_hash, batch), np.uint64, len(batch))
+        rows = np.arange(row, row + len(batch), dtype=np.uint64)
+        keys = ((hashes << _ROW_BITS) | rows)[~np.isin(rows.astype(np.int64), gone)]
+        table[filled : filled + len(keys)] = keys
+        row += len(batch)
+        filled += len(keys)
     table.sort()
     table.flush()
     for start in range(0, count, 1 << 20):
@@ -142,7 +161,6 @@ def write_ids(path: Path, passages: PassageColumn) -> None:
             while end < count and table[end] >> _ROW_BITS == hashes[place]:
                 end += 1
             _refuse_twins(passages, table[start + place : end] & _ROW_MASK)
-    del table
 
 
 def _refuse_twins(passages: PassageColumn, rows: NDArray[np.uint64]) -> None:
@@ -161,8 +179,18 @@ class IdColumn:
     """Rows by id, by binary search in the mapped table."""
 
     def __init__(self, path: Path, passages: PassageColumn) -> None:
-        self._table = map_array(path, np.uint64, (len(passages),))
+        self._table = map_array(path, np.uint64, (path.stat().st_size // 8,))
         self._passages = passages
+
+    def check(self, removed: int) -> None:
+        """Every passage but the removed ones stands in the table once, in order."""
+        whole = len(self._table) == len(self._passages) - removed
+        for start in range(0, len(self._table), 1 << 20):
+            part = self._table[start : start + (1 << 20) + 1]
+            whole = whole and bool((part[1:] > part[:-1]).all())
+            whole = whole and bool(((part & _ROW_MASK) < len(self._passages)).all())
+        if not whole:
+            raise CorruptError(f"{IDS} does not list every passage once; build it again")
 
     def find(self, passage_id: str) -> int | None:
         """The row of an id, or None."""

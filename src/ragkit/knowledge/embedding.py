@@ -24,6 +24,15 @@ _MARK = "encoded.json"
 _HALF_MAX = float(np.finfo(np.float16).max)
 
 
+def ended(building: Path) -> bool:
+    """Whether every passage of an unfinished build is encoded."""
+    mark = building / _MARK
+    if not mark.exists():
+        return False
+    done = json.loads(mark.read_text(encoding="utf-8"))
+    return bool(done["passages"] == done["of"])
+
+
 def embed(
     passages: columns.PassageColumn,
     encoder: Encoder,
@@ -36,7 +45,7 @@ def embed(
     shard_size: int,
     show: bool | None,
 ) -> None:
-    """Fill vectors.bin (N,D) and, for a generator, tokens.bin and offsets.bin (N+1,).
+    """Fill vectors.raw (N,D) and, for a generator, tokens.raw and offsets.raw (N+1,).
 
     Raises `DataError` for vectors that are not (n,D), not finite, or beyond float16.
     """
@@ -58,7 +67,11 @@ def embed(
             os.fsync(out.fileno())
             if writer is not None and generator is not None:
                 writer.write(start, generator.passage_tokens(shard))
-            done = {"passages": start + len(shard), "tokens": writer.total if writer else 0}
+            done = {
+                "passages": start + len(shard),
+                "tokens": writer.total if writer else 0,
+                "of": count,
+            }
             disk.write_atomic(mark, json.dumps(done))
             bar.reach(done["passages"])
         if writer is not None:
@@ -110,7 +123,7 @@ class TokenWriter:
         self._flat = _resume(generation / columns.TOKENS, total * 4)
         self._offsets = _resume(generation / columns.OFFSETS, (count + 1) * 8)
 
-    def write(self, start: int, tokens: Iterable[Sequence[int]]) -> None:
+    def write(self, start: int, tokens: Iterable[Sequence[int] | NDArray[np.int32]]) -> None:
         """The tokens of the passages from row ``start`` on, on the disk when it returns."""
         found = [np.asarray(one, dtype=np.int32) for one in tokens]
         ends = self.total + np.cumsum([len(one) for one in found], dtype=np.int64)

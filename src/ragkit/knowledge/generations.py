@@ -65,6 +65,11 @@ def hold(directory: Path, number: int | None) -> tuple[int, disk.Hold]:
         except FileNotFoundError as error:
             if number is None and wanted != _current(directory):
                 continue  # the pointer moved on and the old one was collected
+            if file.parent.is_dir():
+                raise CorruptError(
+                    f"{NAME} of generation {wanted} of {str(directory)!r} is missing; restore it "
+                    "from a copy or build the knowledge base again"
+                ) from error
             raise KnowledgeBaseError(
                 f"the knowledge base {str(directory)!r} has no generation {wanted}; it has "
                 f"{numbers(directory)}"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ragkit.errors import DataError, KnowledgeBaseError
 from ragkit.knowledge import columns, disk
+from ragkit.knowledge.manifest import PASSAGES
 from ragkit.progress import Progress
 from ragkit.protocols import Passage
 
@@ -36,7 +37,13 @@ class Digest:
     def over(self, passages: Iterable[Passage]) -> Iterator[Passage]:
         for passage in passages:
             for field in passage:
-                raw = field.encode()
+                try:
+                    raw = field.encode()
+                except UnicodeEncodeError as error:
+                    raise DataError(
+                        f"passage {self.count} ({passage.id!a}) has half a character "
+                        f"({error.object[error.start : error.end]!a}) in its text; repair it"
+                    ) from error
                 self._sum.update(len(raw).to_bytes(8, "little"))
                 self._sum.update(raw)
             self.count += 1
@@ -74,7 +81,7 @@ def take_in(
         if mark.exists():
             _compare(mark, counted(), digest)
             return digest.count
-        text = generation / columns.PASSAGES
+        text = generation / PASSAGES
         columns.write_passages(text, _shards(counted(), shard_size))
     if not digest.count:
         raise DataError("there are no passages; a knowledge base needs at least one")

@@ -6,6 +6,7 @@ Knows the names and versions, not the contents of the files it lists.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ragkit.knowledge.disk import checksum
 
 FORMAT = 1
 NAME = "manifest.json"
+PASSAGES = "passages.arrow"
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,9 @@ class Manifest:
     encoder: class name and fingerprint of the passage encoder.
     tokenization: fingerprint of the generator's tokens, "" without.
     metric: always ``inner product``.
-    dtype, dimension, count: of the vectors.
+    dtype, dimension, count: of the vectors, those of removed passages among them.
+    removed: how many of the rows are of removed passages.
+    passages: the Arrow files, in order of rows.
     index: component name and its filled-in options.
     recall: of the index against exact search, {"recall@10": …, "queries": …}.
     files: path below the generation to {"bytes": …, "sha256": …}.
@@ -37,6 +41,8 @@ class Manifest:
     tokenization: str
     index: dict[str, Any]
     recall: dict[str, float] = field(default_factory=dict)
+    removed: int = 0
+    passages: list[str] = field(default_factory=lambda: [PASSAGES])
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     metric: str = "inner product"
     format: int = FORMAT
@@ -60,6 +66,8 @@ class Manifest:
                 f"{generation.name}/{NAME} cannot be read ({error}); restore it from a copy or "
                 "build the knowledge base again"
             ) from error
+        if not isinstance(version, int) or version < 1:
+            raise CorruptError(f"{generation.name}/{NAME} has the format {version!r}, no number")
         if version > FORMAT:
             raise KnowledgeBaseError(
                 f"the knowledge base has format {version} and this ragkit reads up to {FORMAT}: "
@@ -85,21 +93,30 @@ class Manifest:
     def check_sums(self, generation: Path) -> None:
         """Every file holds what was written. Raises `CorruptError` naming the one that does not."""
         self.check_sizes(generation)
+        known: dict[int, str] = {}
         for name, entry in self.files.items():
-            if checksum(generation / name) != entry["sha256"]:
+            if _sum(generation / name, known) != entry["sha256"]:
                 raise CorruptError(
                     f"{generation.name}/{name} is not what was written (its sha256 differs); "
                     "restore it from a copy or build the knowledge base again"
                 )
 
 
-def listed(generation: Path) -> dict[str, dict[str, Any]]:
-    """The files of a generation with sizes and checksums."""
-    return {
-        file.relative_to(generation).as_posix(): {
-            "bytes": file.stat().st_size,
-            "sha256": checksum(file),
-        }
-        for file in sorted(generation.rglob("*"))
-        if file.is_file() and file.name != NAME
-    }
+def listed(
+    generation: Path, before: Mapping[str, dict[str, Any]] | None = None
+) -> dict[str, dict[str, Any]]:
+    """The files of a generation with sizes and checksums; those of ``before`` are known."""
+    found, sums = dict(before or {}), dict[int, str]()
+    for file in sorted(generation.rglob("*")):
+        name = file.relative_to(generation).as_posix()
+        if file.is_file() and file.name != NAME and name not in found:
+            found[name] = {"bytes": file.stat().st_size, "sha256": _sum(file, sums)}
+    return found
+
+
+def _sum(file: Path, known: dict[int, str]) -> str:
+    """sha256, read once for all hard links of a file."""
+    inode = file.stat().st_ino
+    if inode not in known:
+        known[inode] = checksum(file)
+    return known[inode]

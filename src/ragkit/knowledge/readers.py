@@ -6,11 +6,13 @@ nothing of vectors.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -89,43 +91,47 @@ def _passage(record: Any, where: str) -> Passage:
 
 
 def _of_jsonl(path: Path) -> Iterator[Passage]:
-    for number, line in _lines(path):
-        if not line.strip():
-            continue
-        where = f"{path.name}, line {number}:"
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{where} no JSON: {error}; each line must be one object") from error
-        yield _passage(record, where)
+    with closing(_lines(path)) as lines:
+        for number, line in lines:
+            if not line.strip():
+                continue
+            where = f"{path.name}, line {number}:"
+            try:
+                record = json.loads(line)
+            except ValueError as error:
+                raise DataError(
+                    f"{where} no JSON: {error}; each line must be one object"
+                ) from error
+            yield _passage(record, where)
 
 
 def _of_tsv(path: Path) -> Iterator[Passage]:
     """DPR's form: a header, then id, text (perhaps quoted), title."""
     csv.field_size_limit(_LONGEST_FIELD)
     header: list[str] = []
-    rows = csv.reader((line for _, line in _lines(path)), delimiter="\t")
-    while True:
-        try:
-            row = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise DataError(f"{path.name}, line {rows.line_num}: {error}") from error
-        if not row:
-            continue
-        where = f"{path.name}, line {rows.line_num}:"
-        if not header:
-            header = row
-            if not {"id", "text"} <= set(header):
-                raise DataError(
-                    f"{where} the columns are {header}; they must be id, text and title "
-                    "(the first line names them)"
-                )
-            continue
-        if len(row) != len(header):
-            raise DataError(f"{where} {len(row)} columns, and the header has {len(header)}")
-        yield _passage(dict(zip(header, row, strict=True)), where)
+    with closing(_lines(path)) as lines:
+        rows = csv.reader((line for _, line in lines), delimiter="\t")
+        while True:
+            try:
+                row = next(rows)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                raise DataError(f"{path.name}, line {rows.line_num}: {error}") from error
+            if not row:
+                continue
+            where = f"{path.name}, line {rows.line_num}:"
+            if not header:
+                header = row
+                if not {"id", "text"} <= set(header):
+                    raise DataError(
+                        f"{where} the columns are {header}; they must be id, text and title "
+                        "(the first line names them)"
+                    )
+                continue
+            if len(row) != len(header):
+                raise DataError(f"{where} {len(row)} columns, and the header has {len(header)}")
+            yield _passage(dict(zip(header, row, strict=True)), where)
 
 
 def _of_folder(path: Path) -> Iterator[Passage]:
@@ -149,13 +155,16 @@ def _of_file(file: Path, name: str) -> Passage:
     return Passage(name, title, text.strip())
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def _lines(path: Path) -> Generator[tuple[int, str], None, None]:
     """Numbered from 1. Raises `DataError` where a .gz is none or the text is not UTF-8."""
     number = 0
     try:
-        with path.open("rb") as raw:
-            stream: Any = gzip.open(raw) if path.suffix == ".gz" else raw
-            for line in io.TextIOWrapper(stream, encoding="utf-8", newline=""):
+        with contextlib.ExitStack() as stack:
+            stream: Any = stack.enter_context(path.open("rb"))
+            if path.suffix == ".gz":
+                stream = stack.enter_context(gzip.open(stream))
+            text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
+            for line in stack.enter_context(text):
                 number += 1
                 yield number, line
     except (gzip.BadGzipFile, EOFError, OSError) as error:
