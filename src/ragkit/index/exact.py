@@ -41,7 +41,7 @@ class ExactIndex:
 
     @property
     def dimension(self) -> int:
-        return int(self._ready().shape[1])
+        return 0 if self._vectors is None else int(self._vectors.shape[1])
 
     def __len__(self) -> int:
         return 0 if self._vectors is None else len(self._vectors)

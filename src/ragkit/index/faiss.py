@@ -7,6 +7,7 @@ aborts the process when asked to. Knows nothing of text.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Self
 
@@ -51,7 +52,7 @@ class FaissIndex:
 
     @property
     def dimension(self) -> int:
-        return int(self._ready().d)
+        return 0 if self._index is None else int(self._index.d)
 
     def __len__(self) -> int:
         return 0 if self._index is None else int(self._index.ntotal)
@@ -102,14 +103,16 @@ class FaissIndex:
         index = self._ready()
         q = checks.queries(queries, k, index.d)
         rows = checks.rows(allowed, int(index.ntotal))
-        if len(rows) <= SCAN:
-            return self._scan(q, k, rows)
-        selector = faiss.IDSelectorBatch(rows)
+        few = len(rows) <= SCAN
+        cells = isinstance(index, faiss.IndexIVF)
         parameters = _parameters(index, self.search_parameters)
-        if parameters is None:
+        if parameters is None or (few and not cells):
             return self._scan(q, k, rows)
-        parameters.sel = selector
+        if few:  # cells cannot give single vectors back, but all of them can be searched
+            parameters.nprobe = index.nlist
+        parameters.sel = selector = faiss.IDSelectorBatch(rows)  # faiss does not own it
         scores, ids = index.search(q, k, params=parameters)
+        del selector
         return _hits(ids, scores)
 
     def _scan(self, q: NDArray[np.float32], k: int, rows: NDArray[np.int64]) -> Hits:
@@ -234,5 +237,6 @@ def _hits(ids: NDArray[np.int64], scores: NDArray[np.float32]) -> Hits:
 
 
 def _reason(error: Exception) -> str:
-    """The last clause of faiss' long messages."""
-    return str(error).strip().splitlines()[-1].split("Error: ")[-1][:160]
+    """What faiss says behind the name and place of its C++ function."""
+    text = " ".join(str(error).split())
+    return re.sub(r"^Error in .*?\.(?:cpp|h):\d+: (?:Error: )?", "", text)[:200]

@@ -25,7 +25,7 @@ LOCK = "lock"
 
 def write_atomic(path: Path, text: str) -> None:
     """Replace a file in one step; after a crash the old or the new one is there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.new")  # writers hold the lock: there is but one
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
