@@ -303,6 +303,9 @@ def test_the_package_is_callable() -> None:
 
     found = ragkit.evaluate(Echo(), Numbers(3), k=1)
     assert isinstance(found, ragkit.evaluate.Result)
+    from ragkit.evaluate import evaluate as imported
+
+    assert imported is ragkit.evaluate
 
 
 def _finished(directory: Path, **changes: Any) -> None:

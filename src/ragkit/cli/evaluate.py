@@ -1,0 +1,151 @@
+"""``ragkit evaluate``: a saved model on a task, with intervals, into a folder.
+
+A thin dress over `ragkit.evaluate`: what may be typed here may be typed there.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ragkit.cli import terminal
+from ragkit.cli.options import decoding
+from ragkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ragkit.evaluate.bootstrap import Interval
+    from ragkit.evaluate.result import Result
+
+
+def register(app: typer.Typer) -> None:
+    app.command("evaluate")(evaluate)
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Folder of a saved RAG, or its hub name.")],
+    task: Annotated[str, typer.Argument(help="Questions: a .jsonl(.gz) file, or a folder.")],
+    split: Annotated[str, typer.Option(help="Split, where the task is a folder.")] = "dev",
+    kb: Annotated[
+        Path | None, typer.Option("--kb", help="Another knowledge base than the model's own.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", "--k", help="Passages to read.")] = 5,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="em, f1, answer-recall@20 …; repeatable. By default the task's."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the run; continued if it is there.")
+    ] = None,
+    closed_book: Annotated[
+        bool, typer.Option("--closed-book", help="The generator alone, without passages.")
+    ] = False,
+    gold: Annotated[
+        bool, typer.Option("--gold", help="The gold passage in place of retrieval.")
+    ] = False,
+    batch_size: Annotated[int, typer.Option(help="Questions answered at once.")] = 16,
+    limit: Annotated[int | None, typer.Option(help="The first so many questions only.")] = None,
+    confidence: Annotated[float, typer.Option(help="Of the intervals, 0 to 1.")] = 0.95,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Throw away another run in that folder.")
+    ] = False,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", "-o", help="Decoding option, such as num_beams=4; repeatable."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure a model on a task."""
+    options = decoding(option)
+    if closed_book and gold:
+        raise ConfigError("--closed-book and --gold exclude each other; type one of them")
+    from ragkit.evaluate.harness import evaluate as run
+    from ragkit.evaluate.tasks import JsonlTask
+
+    questions = JsonlTask(task)
+    answering = _model(model, kb, questions, split, closed_book, gold)
+    with terminal.progress("questions") as report:
+        result = run(
+            answering,
+            questions,
+            split=split,
+            k=k,
+            metrics=metric or None,
+            directory=out,
+            batch_size=batch_size,
+            limit=limit,
+            overwrite=overwrite,
+            confidence=confidence,
+            seed=seed,
+            progress=report,
+            **options,
+        )
+    if json:
+        terminal.json_object(result.as_dict())
+    else:
+        terminal.show(score_table(result))
+        terminal.show(_footer(result), style="dim")
+
+
+def score_table(result: Result) -> Table:
+    """A row per metric: mean and interval in percent, and the questions it is of."""
+    from rich.table import Table
+    from rich.text import Text
+
+    confidence = f"{100 * result.config['confidence']:g}% interval"
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("metric")
+    for name in ("%", confidence, "questions"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for label, score in result.scores.items():
+        cells = _cells(score)
+        table.add_row(label, Text(cells[0], style="bold"), *cells[1:], _gauge(score))
+    return table
+
+
+def _model(
+    folder: str, kb: Path | None, task: Any, split: str, closed_book: bool, gold: bool
+) -> Any:
+    from ragkit.evaluate import baselines
+    from ragkit.rag import RAG
+
+    with terminal.status("opening the model"):
+        rag = RAG.from_pretrained(folder, knowledge_base=kb)
+        if closed_book:
+            return baselines.closed_book(rag.generator, rag.marginalizer)
+        if gold:
+            return baselines.gold_passage(rag, task.examples(split))
+        return rag
+
+
+def _cells(score: Interval) -> tuple[str, str, str]:
+    if math.isnan(score.mean):
+        return "none", "", "0"
+    low, high = f"{100 * score.low:.1f}", f"{100 * score.high:.1f}"
+    return f"{100 * score.mean:.1f}", f"{low:>5} to {high:>5}", f"{score.n:,}"
+
+
+def _gauge(score: Interval, cells: int = 24) -> str:
+    """The interval as a stroke on a line from 0 to 100, the mean as a point."""
+    if math.isnan(score.mean):
+        return ""
+    at = [min(cells - 1, int(share * cells)) for share in (score.low, score.mean, score.high)]
+    line = ["─" if at[0] <= i <= at[2] else "·" for i in range(cells)]
+    line[at[1]] = "●"
+    return "".join(line)
+
+
+def _footer(result: Result) -> str:
+    timing = result.timing
+    parts = [f"{timing.n:,} questions", f"k = {result.config['k']}"]
+    if timing.seconds > 0:
+        parts.append(f"{timing.seconds:.1f} s ({timing.per_second:.1f} questions/s)")
+    if result.directory is not None:
+        parts.append(f"in {result.directory}")
+    return " · ".join(parts)
