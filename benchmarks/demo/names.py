@@ -99,6 +99,11 @@ class Names:
     def like(self, country: str, rng: random.Random) -> str:
         """Another country whose name shares a word with this one."""
         kept = rng.choice(re.findall(r"[A-Z][A-Za-z]+", country) or [country])
+        if rng.random() < 0.5 and len(kept) > 3:  # Aruba, Cuba; Niger, Nigeria
+            start, end = _cut(kept.lower(), rng)
+            new = self.word(rng).lower()
+            made = start + _cut(new, rng)[1] if rng.random() < 0.5 else _cut(new, rng)[0] + end
+            return self.word(rng) if made in self.banned else made.capitalize()
         form = rng.choice([*PLACES, "{}", "{} {}"])
         return form.replace("{}", kept, 1).replace("{}", self.word(rng))
 

@@ -191,7 +191,9 @@ def train_encoder(arguments: argparse.Namespace, stream: Stream) -> None:
     began, total, right, seen = time.monotonic(), 0.0, 0.0, 0
     while step < steps:
         rng = random.Random(f"encoder {arguments.seed} {step}")
-        examples = stream.retrieval(rng, arguments.encoder_batch // 8, 8)
+        alike = step % 2 == 1
+        each = 2 if alike else 8
+        examples = stream.retrieval(rng, arguments.encoder_batch // each, each, alike)
         for group in optimizer.param_groups:
             group["lr"] = arguments.encoder_lr * rate(step, steps)
         titles, texts = [e.title for e in examples], [e.text for e in examples]
@@ -226,7 +228,7 @@ def main() -> None:
     parser.add_argument("--reader-steps", type=int, default=12_000)
     parser.add_argument("--reader-batch", type=int, default=64)
     parser.add_argument("--reader-lr", type=float, default=3e-3)
-    parser.add_argument("--encoder-steps", type=int, default=1_500)
+    parser.add_argument("--encoder-steps", type=int, default=650)
     parser.add_argument("--encoder-batch", type=int, default=192)
     parser.add_argument("--encoder-lr", type=float, default=2e-3)
     arguments = parser.parse_args()

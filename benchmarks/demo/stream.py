@@ -320,16 +320,22 @@ class Stream:
         opening = rng.choice(OPENINGS.get(kind, OPENINGS["people"]))
         return " ".join(said) + ".", f"{opening} {' '.join(asked)}?"
 
-    def retrieval(self, rng: random.Random, countries: int, each: int) -> list[Example]:
-        """`countries` × `each` facts, so that each is the others' hard negative."""
+    def retrieval(
+        self, rng: random.Random, countries: int, each: int, alike: bool = False
+    ) -> list[Example]:
+        """`countries` × `each` facts, so that each is the others' hard negative.
+
+        `alike`: the same relations for every country, so that only its name tells them apart.
+        """
         made = []
+        common = rng.sample([*PEOPLE, *rng.sample(self.relations, 2)], each) if alike else []
         c = self.names.country(rng)
         for _ in range(countries):
-            near = rng.random() < 0.25  # a country of a like name: Guinea, New Guinea
+            near = rng.random() < 0.4  # a country of a like name: Guinea, New Guinea
             c = self.names.like(c, rng) if near else self.names.country(rng)
             loose = [f"soup {i}" for i in range(each)]
             rest = rng.sample([r for r in self.relations if r not in PEOPLE], each // 2)
-            for relation in rng.sample([*PEOPLE, *rest, *loose], each):
+            for relation in common or rng.sample([*PEOPLE, *rest, *loose], each):
                 kind = rng.choice(("people", "people", *FACTS)) if relation in loose else relation
                 a = self.names.answer(kind, rng)
                 if relation in loose:
