@@ -114,6 +114,7 @@ def _typed() -> Iterator[str]:
         try:
             line = input("? ").strip()
         except EOFError:
+            terminal.show("")
             return
         if not line:
             return

@@ -69,22 +69,20 @@ def evaluate(
 
     questions = JsonlTask(task)
     answering = _model(model, kb, questions, split, closed_book, gold)
-    with terminal.progress("questions") as report:
-        result = run(
-            answering,
-            questions,
-            split=split,
-            k=k,
-            metrics=metric or None,
-            directory=out,
-            batch_size=batch_size,
-            limit=limit,
-            overwrite=overwrite,
-            confidence=confidence,
-            seed=seed,
-            progress=report,
-            **options,
-        )
+    result = run(
+        answering,
+        questions,
+        split=split,
+        k=k,
+        metrics=metric or None,
+        directory=out,
+        batch_size=batch_size,
+        limit=limit,
+        overwrite=overwrite,
+        confidence=confidence,
+        seed=seed,
+        **options,
+    )
     if json:
         terminal.json_object(result.as_dict())
     else:

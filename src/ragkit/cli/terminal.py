@@ -1,14 +1,14 @@
 """Where ``ask`` and ``evaluate`` write: results to stdout, all else to stderr.
 
-JSON goes out bare, one object a line or indented, so that it can be piped. Progress is
-silent where stderr is no terminal. Knows nothing of what is written.
+JSON goes out bare, one object a line or indented, so that it can be piped. Knows nothing
+of what is written.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -44,33 +44,19 @@ def json_object(record: Mapping[str, Any]) -> None:
 
 @contextmanager
 def status(what: str) -> Iterator[None]:
-    """Says what is being waited for, while it is, and keeps libraries' bars quiet."""
+    """Says at a terminal what is being waited for, in place of transformers' bars."""
     from rich.console import Console
+    from transformers.utils import logging as transformers_logging
 
-    from ragkit.progress import quiet
-
-    with quiet():
-        if not sys.stderr.isatty():
-            yield
-            return
-        with Console(stderr=True).status(what):
-            yield
-
-
-@contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar that is told (done, total); it appears when it is first told."""
-    from ragkit.progress import Progress
-
-    bar = Progress(what, None)
-
-    def report(done: int, total: int) -> None:
-        if bar.total is None and done < total:
-            bar.total = total
-            bar.__enter__()
-        bar.reach(done)
-
+    logging: Any = transformers_logging  # its functions have no types
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
-        yield report
+        if sys.stderr.isatty():
+            with Console(stderr=True).status(what):
+                yield
+        else:
+            yield
     finally:
-        bar.__exit__(*sys.exc_info())
+        if shown:
+            logging.enable_progress_bar()

@@ -27,9 +27,10 @@ from ragkit.evaluate.predictions import PredictionFile
 from ragkit.evaluate.result import Result, Timing
 from ragkit.evaluate.run import configuration, opened, save_result
 from ragkit.evaluate.tasks import JsonlTask
+from ragkit.progress import Progress
 from ragkit.protocols import Example, Metric, Prediction, Task
 
-Progress = Callable[[int, int], None]
+Report = Callable[[int, int], None]
 """Called with questions answered and questions in all."""
 
 
@@ -63,7 +64,7 @@ def evaluate(
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Report | None = None,
     **options: Any,
 ) -> Result:
     """Ask a model the questions of a task and measure its answers.
@@ -79,6 +80,8 @@ def evaluate(
     limit: the first so many questions only.
     overwrite: throw away what a run of another configuration left in ``directory``.
     confidence, resamples, seed: of the bootstrap intervals.
+    progress: called with questions answered and questions in all; by default a bar on
+        stderr, where that is a terminal.
     options: decoding options, given to ``model.answer`` at every call.
 
     Raises `ConfigError` for arguments that make no sense, `DataError` for a task or a
@@ -124,7 +127,7 @@ class _Asking:
         k: int,
         batch_size: int,
         options: Mapping[str, Any],
-        progress: Progress | None,
+        progress: Report | None,
     ) -> None:
         self.model = model
         self.examples = examples
@@ -153,24 +156,26 @@ class _Asking:
         return stored, Timing(seconds, len(stored))
 
     def _batches(self, start: int) -> Iterator[tuple[list[Prediction], float]]:
-        for at in range(start, len(self.examples), self.batch_size):
-            self._report(at)
-            batch = self.examples[at : at + self.batch_size]
-            began = time.perf_counter()
-            answers = self.model.answer([one.question for one in batch], k=self.k, **self.options)
-            took = time.perf_counter() - began
-            if len(answers) != len(batch):
-                raise DataError(
-                    f"{type(self.model).__name__}.answer returned {len(answers)} answers to "
-                    f"{len(batch)} questions; it must return one for each, in order"
-                )
-            pairs = zip(answers, batch, strict=True)
-            yield [answer.prediction(example.id) for answer, example in pairs], took
-        self._report(len(self.examples))
+        total = len(self.examples)
+        with Progress("questions", total, show=None if self.progress is None else False) as bar:
+            report = self.progress or (lambda done, _: bar.reach(done))
+            report(min(start, total), total)
+            for at in range(start, total, self.batch_size):
+                yield self._answer(self.examples[at : at + self.batch_size])
+                report(min(at + self.batch_size, total), total)
 
-    def _report(self, done: int) -> None:
-        if self.progress is not None:
-            self.progress(min(done, len(self.examples)), len(self.examples))
+    def _answer(self, batch: Sequence[Example]) -> tuple[list[Prediction], float]:
+        """Predictions of a batch and the seconds they took."""
+        began = time.perf_counter()
+        answers = self.model.answer([one.question for one in batch], k=self.k, **self.options)
+        took = time.perf_counter() - began
+        if len(answers) != len(batch):
+            raise DataError(
+                f"{type(self.model).__name__}.answer returned {len(answers)} answers to "
+                f"{len(batch)} questions; it must return one for each, in order"
+            )
+        pairs = zip(answers, batch, strict=True)
+        return [answer.prediction(example.id) for answer, example in pairs], took
 
 
 def _batching(model: Answering, batch_size: int) -> dict[str, int]:
