@@ -1,0 +1,79 @@
+"""``ragkit components``: everything that can be named in a configuration."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ragkit.cli import terminal
+
+
+def register(app: typer.Typer) -> None:
+    app.command("components")(components)
+
+
+def components(
+    role: Annotated[
+        str | None, typer.Argument(help="Only this role: encoder, index, retriever …")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """List components by role, with where they come from and whether they can be used."""
+    from ragkit import registry
+    from ragkit.errors import UnknownName, nearest
+    from ragkit.hookspecs import ROLES
+
+    if role is not None and role not in ROLES:
+        near = nearest(role, ROLES) or "."
+        raise UnknownName(f"no role is named {role!r}{near} Roles: {', '.join(ROLES)}")
+    found = [one for one in registry.components() if role in (None, one.role)]
+    broken = [one for one in registry.plugins() if one.state != "ready"]
+    if json:
+        terminal.json_object(
+            {
+                "components": [_record(one) for one in found],
+                "plugins": [
+                    {
+                        "distribution": one.distribution,
+                        "version": one.version,
+                        "state": one.state,
+                        "error": one.error,
+                    }
+                    for one in registry.plugins()
+                ],
+            }
+        )
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("role", "name", "from", "state", "what it is"):
+        table.add_column(heading, overflow="fold", no_wrap=heading == "name")
+    last = ""
+    for one in found:
+        table.add_row(
+            one.role if one.role != last else "",
+            one.component.name,
+            f"{one.distribution} {one.version}",
+            one.state,
+            one.error or one.component.summary,
+            style=None if one.state == "ready" else "yellow",
+        )
+        last = one.role
+    terminal.show(table)
+    for plugin in broken:
+        terminal.show(f"{plugin.distribution} {plugin.version}: {plugin.error}", style="yellow")
+
+
+def _record(one: Any) -> dict[str, Any]:
+    return {
+        "role": one.role,
+        "name": one.component.name,
+        "distribution": one.distribution,
+        "version": one.version,
+        "state": one.state,
+        "summary": one.component.summary,
+        "target": one.component.target,
+        "error": one.error,
+    }
