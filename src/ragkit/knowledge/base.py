@@ -403,7 +403,7 @@ def _index(index: str | Mapping[str, Any] | Index) -> tuple[Index, dict[str, Any
             options = {
                 option.name: getattr(index, option.name)
                 for option in signature.options(type(index))
-                if hasattr(index, option.name)
+                if isinstance(getattr(index, option.name, None), (str, int, float, dict, list))
             }
             return index, {"name": listing.component.name, **options}
     raise ConfigError(

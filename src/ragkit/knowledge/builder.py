@@ -117,7 +117,8 @@ class Build:
             other = [name for name in mine if before.get(name) != mine[name]]
             if not other:
                 return
-            if self._moved() != generations.current(self.directory):
+            moved = self._moved()
+            if moved is None or moved != generations.current(self.directory):
                 raise KnowledgeBaseError(
                     f"{str(self.directory)!r} holds an unfinished build with another "
                     f"{' and '.join(other)}; finish it with the same options, or begin afresh "
@@ -144,7 +145,6 @@ class Build:
         finish(
             self.making,
             self.index,
-            self.recall_sample,
             Manifest(
                 count=count,
                 dimension=self.encoder.dimension,
@@ -155,6 +155,7 @@ class Build:
                 },
                 tokenization=self.plan.tokenization,
                 index=self.index_table,
+                recall_sample=self.recall_sample,
             ),
         )
 
@@ -176,7 +177,6 @@ class Build:
 def finish(
     making: Path,
     index: Index,
-    recall_sample: int,
     manifest: Manifest,
     kept: dict[str, dict[str, Any]] | None = None,
 ) -> Manifest:
@@ -191,8 +191,8 @@ def finish(
     index.build(vectors)
     index.save(making / INDEX)
     measured = {}
-    if recall_sample:
-        measured = recall.measure(load_index(making, manifest), vectors, recall_sample)
+    if sample := manifest.recall_sample:
+        measured = recall.measure(load_index(making, manifest), vectors, sample)
     done = manifest.finished(measured, listed(making, kept))
     done.write(making)
     disk.sync_tree(making)

@@ -114,6 +114,10 @@ def _take(file: IO[str] | IO[bytes] | int, exclusive: bool) -> bool:
         fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError as error:  # pragma: no cover - a file system without locks
-        raise KnowledgeBaseError(f"the file system cannot lock files: {error}") from error
+    except OSError as error:  # a file system without locks: there reading is free, writing not
+        if exclusive:
+            raise KnowledgeBaseError(
+                f"the file system cannot lock files ({error}), so two writers could not be told "
+                "apart; build on a local disk and copy the folder"
+            ) from error
     return True

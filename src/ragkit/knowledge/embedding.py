@@ -6,6 +6,7 @@ goes on after the last shard noted. Memory holds one shard. Knows nothing of ind
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -55,8 +56,13 @@ def embed(
     if mark.exists():
         done = json.loads(mark.read_text(encoding="utf-8"))
     vectors = generation / columns.VECTORS
-    with _resume(vectors, count * width) as out, Progress("encoding", count, show) as bar:
-        writer = TokenWriter(generation, count, done["tokens"]) if generator else None
+    with contextlib.ExitStack() as stack:
+        out = stack.enter_context(_resume(vectors, count * width))
+        bar = stack.enter_context(Progress("encoding", count, show))
+        writer = None
+        if generator is not None:
+            opened = TokenWriter(generation, count, done["tokens"])
+            writer = stack.enter_context(contextlib.closing(opened))
         for start in range(done["passages"], count, shard_size):
             bar.reach(start)
             shard = passages.between(start, min(start + shard_size, count))
@@ -74,8 +80,6 @@ def embed(
             }
             disk.write_atomic(mark, json.dumps(done))
             bar.reach(done["passages"])
-        if writer is not None:
-            writer.close()
 
 
 def encode(

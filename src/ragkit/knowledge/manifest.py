@@ -27,6 +27,7 @@ class Manifest:
     tokenization: fingerprint of the generator's tokens, "" without.
     metric: always ``inner product``.
     dtype, dimension, count: of the vectors, those of removed passages among them.
+    recall_sample: how many queries the recall was asked to be measured with.
     removed: how many of the rows are of removed passages.
     passages: the Arrow files, in order of rows.
     index: component name and its filled-in options.
@@ -41,6 +42,7 @@ class Manifest:
     tokenization: str
     index: dict[str, Any]
     recall: dict[str, float] = field(default_factory=dict)
+    recall_sample: int = 0
     removed: int = 0
     passages: list[str] = field(default_factory=lambda: [PASSAGES])
     files: dict[str, dict[str, Any]] = field(default_factory=dict)

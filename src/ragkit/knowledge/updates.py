@@ -7,6 +7,7 @@ an index can map them) and encodes only what is new. Knows nothing of search.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -127,12 +128,11 @@ def compact(old: Path, new: Path, manifest: Manifest) -> None:
             out.write(np.ascontiguousarray(vectors[rows]).data)
     if manifest.tokenization:
         tokens = columns.StoredTokens(old, manifest.tokenization, manifest.count)
-        writer = embedding.TokenWriter(new, len(live))
-        done = 0
-        for rows in blocks:
-            writer.write(done, tokens.take(rows))
-            done += len(rows)
-        writer.close()
+        with contextlib.closing(embedding.TokenWriter(new, len(live))) as writer:
+            done = 0
+            for rows in blocks:
+                writer.write(done, tokens.take(rows))
+                done += len(rows)
     small = replace(manifest, count=len(live), removed=0, passages=[PASSAGES], files={})
     _index_again(old, new, manifest, small, {})
 
@@ -149,7 +149,7 @@ def _index_again(
 ) -> None:
     """A loaded index knows its options, so it is what is built anew."""
     index = builder.load_index(old, before)
-    builder.finish(new, index, int(before.recall.get("queries", 0)), after, kept)
+    builder.finish(new, index, after, kept)
 
 
 def _text(generation: Path, manifest: Manifest) -> columns.PassageColumn:
