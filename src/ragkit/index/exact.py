@@ -97,9 +97,8 @@ class ExactIndex:
     def _product(self, q: Tensor, part: NDArray[Any]) -> Tensor:
         """(B,block) float32 inner products."""
         # torch warns of arrays that it could not write to, so those are copied.
-        ready = part.dtype == np.float32 and part.flags.writeable
-        floats = np.asarray(part) if ready else np.array(part, dtype=np.float32)
-        block = torch.from_numpy(floats).to(q.device)  # (block,D)
+        held = torch.from_numpy(part if part.flags.writeable else np.array(part))
+        block = held.to(q.device).float()  # (block,D)
         if len(q) == 1:  # a matrix-vector product reads the block once and needs no packing
             return torch.mv(block, q[0])[None]
         return q @ block.T

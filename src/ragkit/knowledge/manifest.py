@@ -28,6 +28,7 @@ class Manifest:
     metric: always ``inner product``.
     dtype, dimension, count: of the vectors, those of removed passages among them.
     recall_sample: how many queries the recall was asked to be measured with.
+    created_by: ragkit and its version.
     removed: how many of the rows are of removed passages.
     passages: the Arrow files, in order of rows.
     index: component name and its filled-in options.
@@ -43,6 +44,7 @@ class Manifest:
     index: dict[str, Any]
     recall: dict[str, float] = field(default_factory=dict)
     recall_sample: int = 0
+    created_by: str = ""
     removed: int = 0
     passages: list[str] = field(default_factory=lambda: [PASSAGES])
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -51,7 +53,9 @@ class Manifest:
 
     def finished(self, recall: dict[str, float], files: dict[str, dict[str, Any]]) -> Manifest:
         """The same with what is known at the end."""
-        return replace(self, recall=recall, files=files)
+        from ragkit import __version__
+
+        return replace(self, recall=recall, files=files, created_by=f"ragkit {__version__}")
 
     def write(self, generation: Path) -> None:
         text = json.dumps(asdict(self), indent=2, sort_keys=True)

@@ -64,8 +64,8 @@ def remove(old: Path, new: Path, manifest: Manifest, rows: NDArray[np.int64]) ->
     _link(old, new, kept)
     (new / columns.REMOVED).write_bytes(gone.astype(np.int64).tobytes())
     columns.write_ids(new / columns.IDS, _text(old, manifest), gone)
-    done = replace(manifest, removed=len(gone), files=listed(new, kept))
-    done.write(new)
+    smaller = replace(manifest, removed=len(gone))
+    smaller.finished(manifest.recall, listed(new, kept)).write(new)
     disk.sync_tree(new)
 
 
