@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import json
 import os
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -309,6 +311,12 @@ def test_a_killed_writer_lets_go(tmp_path):
 
     assert build_in_child(hold) == 9
     build(tmp_path / "kb").verify()
+
+
+def test_an_interpreter_that_ends_with_one_open_ends_quietly(base):
+    code = f"from ragkit.knowledge import KnowledgeBase; b = KnowledgeBase.open({str(base.directory)!r})"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stderr == ""
 
 
 # ------------------------------------------------------------------- resuming, memory

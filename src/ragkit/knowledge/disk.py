@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -84,15 +85,12 @@ class Hold:
 
     def __init__(self, file: Path) -> None:
         self._descriptor = os.open(file, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._descriptor)
         _take(self._descriptor, exclusive=False)
 
     def still(self, file: Path) -> bool:
         """Whether the path leads to the file that is held, and to no later one."""
         return os.path.samestat(os.fstat(self._descriptor), file.stat())
-
-    def __del__(self) -> None:
-        with contextlib.suppress(AttributeError, OSError):
-            os.close(self._descriptor)
 
 
 @contextlib.contextmanager
