@@ -197,7 +197,7 @@ def test_a_full_disk_leaves_the_old_generation(tmp_path, monkeypatch, where):
             patch.setattr(
                 os, "replace", lambda a, b: full() if Path(b).name == "current" else real(a, b)
             )
-        with pytest.raises(KnowledgeBaseError, match="is full.*Make room.*same build again"):
+        with pytest.raises(KnowledgeBaseError, match=r"is full.*Make room.*same build again"):
             build(folder, generator=LetterGenerator())
     base = KnowledgeBase.open(folder)
     base.verify()
@@ -207,6 +207,15 @@ def test_a_full_disk_leaves_the_old_generation(tmp_path, monkeypatch, where):
     assert list(again) == BOOKS
     again.verify()
     assert len(encoder.encoded()) == (0 if where in ("index", "pointer") else 20)
+
+
+def test_a_folder_that_is_closed(tmp_path, monkeypatch):
+    def closed(*_args, **_options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "mkdir", closed)
+    with pytest.raises(KnowledgeBaseError, match=r"cannot be written to.*another directory"):
+        build(tmp_path / "kb")
 
 
 # --------------------------------------------------------------------------- opening

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import json
 import os
+import pickle
 import subprocess
 import sys
 import tracemalloc
@@ -313,8 +315,17 @@ def test_a_killed_writer_lets_go(tmp_path):
     build(tmp_path / "kb").verify()
 
 
+def test_a_copied_model_and_another_process_read_the_same_files(base):
+    assert copy.deepcopy({"knowledge_base": base})["knowledge_base"] is base
+    sent = pickle.loads(pickle.dumps(base))  # as multiprocessing sends arguments
+    assert (sent.directory, sent.generation) == (base.directory, base.generation)
+    assert list(sent) == BOOKS
+    assert isinstance(sent._vectors, np.memmap)
+
+
 def test_an_interpreter_that_ends_with_one_open_ends_quietly(base):
-    code = f"from ragkit.knowledge import KnowledgeBase; b = KnowledgeBase.open({str(base.directory)!r})"
+    opening = f"b = KnowledgeBase.open({str(base.directory)!r})"
+    code = f"from ragkit.knowledge import KnowledgeBase; {opening}"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stderr == ""
 
@@ -341,6 +352,23 @@ def test_a_resumed_build_encodes_no_shard_twice(tmp_path):
     at_once = build(tmp_path / "other", **options)
     for name, entry in at_once.manifest.files.items():
         assert whole.manifest.files[name] == entry
+
+
+def test_a_generation_that_was_collected_before_the_switch_is_built_again(tmp_path, monkeypatch):
+    folder = tmp_path / "kb"
+    build(folder, passages(3, first=100))
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(generations, "switch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            build(folder)
+    assert KnowledgeBase.open(folder).gc() == [2]
+    base = build(folder)
+    base.verify()
+    assert list(base) == BOOKS
 
 
 def test_an_index_that_cannot_be_built_does_not_cost_the_vectors(tmp_path):

@@ -127,11 +127,13 @@ def check_no_shard_twice(before: list[str], noted: int, after: list[str]) -> Non
 
 
 def finish(folder: Path, log: Path) -> None:
-    if list(KnowledgeBase.open(folder)) == NEW:  # it was done
-        log.unlink()
-    before = HashEncoder(log).encoded()
+    """Run the same build again; a build that had ended already is followed by a new one."""
+    before, noted = HashEncoder(log).encoded(), 0
     mark = folder / "building" / "encoded.json"
-    noted = json.loads(mark.read_text())["passages"] if mark.exists() else 0
+    if list(KnowledgeBase.open(folder)) == NEW:
+        before = []
+    elif mark.exists():
+        noted = json.loads(mark.read_text())["passages"]
     log.unlink(missing_ok=True)
     build(folder, log)
     check_no_shard_twice(before, noted, HashEncoder(log).encoded())

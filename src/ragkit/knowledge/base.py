@@ -85,7 +85,7 @@ class KnowledgeBase:
             encoder: makes the vectors; its fingerprint is kept.
             index: a component's name, its table, or an index.
             directory: where the knowledge base lies; made if need be.
-            generator: makes its passage tokens ready, if it can.
+            generator: one whose passage tokens are made ready, so that questions need not.
             dtype: of the stored vectors, ``float16`` or ``float32``.
             batch_size: passages encoded together. shard_size: passages a shard.
             recall_sample: queries by which the index's recall is measured; 0 for none.
@@ -217,6 +217,12 @@ class KnowledgeBase:
     def __iter__(self) -> Iterator[Passage]:
         gone = set(self._removed.tolist())
         return (one for row, one in enumerate(self._passages) if row not in gone)
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self  # nothing in it changes; a copied model reads the same files
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Path, int]]:
+        return type(self), (self.directory, self.generation)  # another process maps anew
 
     def __repr__(self) -> str:
         return (

@@ -80,7 +80,7 @@ class Build:
         new = not self.directory.exists()
         stream = read(passages)
         fresh = not resume or not intake.begun(self.building)
-        with full_disk(self.directory), disk.writing(self.directory):
+        with disk_faults(self.directory), disk.writing(self.directory):
             generations.sweep(self.directory)
             try:
                 return self._run(stream, resume)
@@ -112,18 +112,16 @@ class Build:
         """Make ``building/``, or keep what an interrupted build of the same plan left."""
         file = self.building / _PLAN
         mine = asdict(self.plan)
-        if intake.begun(self.building):
+        if intake.begun(self.building) and not self._over():
             before = json.loads(file.read_text(encoding="utf-8"))
             other = [name for name in mine if before.get(name) != mine[name]]
             if not other:
                 return
-            moved = self._moved()
-            if moved is None or moved != generations.current(self.directory):
-                raise KnowledgeBaseError(
-                    f"{str(self.directory)!r} holds an unfinished build with another "
-                    f"{' and '.join(other)}; finish it with the same options, or begin afresh "
-                    "with resume=False"
-                )
+            raise KnowledgeBaseError(
+                f"{str(self.directory)!r} holds an unfinished build with another "
+                f"{' and '.join(other)}; finish it with the same options, or begin afresh with "
+                "resume=False"
+            )
         generations.discard(self.building)  # nothing in it took long
         self.making.mkdir(parents=True)
         disk.write_atomic(file, json.dumps(mine))
@@ -173,6 +171,14 @@ class Build:
             return None
         return int(json.loads(file.read_text(encoding="utf-8")))
 
+    def _over(self) -> bool:
+        """Whether what ``building/`` was for is current already, or was collected since."""
+        moved = self._moved()
+        if moved is None:
+            return False
+        there = generations.path(self.directory, moved).exists()
+        return not there or moved == generations.current(self.directory)
+
 
 def finish(
     making: Path,
@@ -207,11 +213,16 @@ def load_index(generation: Path, manifest: Manifest) -> Index:
 
 
 @contextlib.contextmanager
-def full_disk(directory: Path) -> Iterator[None]:
-    """A full disk is answered with what to do; everything before stays as it was."""
+def disk_faults(directory: Path) -> Iterator[None]:
+    """A disk that is full or closed is answered with what to do; what was there stays."""
     try:
         yield
     except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise KnowledgeBaseError(
+                f"{str(directory)!r} cannot be written to ({error.strerror}); choose another "
+                "directory"
+            ) from error
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise KnowledgeBaseError(

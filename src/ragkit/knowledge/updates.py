@@ -32,7 +32,7 @@ def change(directory: Path, base: int, make: Callable[[Path, Path, Path], None])
 
     Raises `LockedError`, and `KnowledgeBaseError` where ``base`` is no longer current.
     """
-    with builder.full_disk(directory), disk.writing(directory):
+    with builder.disk_faults(directory), disk.writing(directory):
         generations.sweep(directory)
         now = generations.current(directory)
         if now != base:
