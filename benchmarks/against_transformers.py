@@ -75,9 +75,7 @@ class Case:
             kind: self._rag(kind) for kind in (RagSequenceForGeneration, RagTokenForGeneration)
         }
         self.grouped = _share_pairs(self.ours)
-        lengths = [
-            random.randint(145, 189) for _ in range(n_questions * n_passages)
-        ]
+        lengths = [random.randint(145, 189) for _ in range(n_questions * n_passages)]
         self.source = torch.full((len(lengths), PADDED), PAD)
         for row, size in zip(self.source, lengths, strict=True):
             row[:size] = torch.randint(5, vocabulary, (size,))
@@ -95,9 +93,14 @@ class Case:
                 **{
                     k: v
                     for k, v in BertConfig(
-                        vocab_size=99, hidden_size=16, num_hidden_layers=1,
-                        num_attention_heads=1, intermediate_size=16,
-                    ).to_dict().items()
+                        vocab_size=99,
+                        hidden_size=16,
+                        num_hidden_layers=1,
+                        num_attention_heads=1,
+                        intermediate_size=16,
+                    )
+                    .to_dict()
+                    .items()
                     if k != "model_type"
                 }
             )
@@ -136,8 +139,9 @@ class Case:
     def their_step(self, kind: type, width: int) -> float:
         model = self.theirs[kind].train()
         model.zero_grad()
-        labels = torch.cat([torch.full_like(self.targets.tokens[:, :1], START),
-                            self.targets.tokens], 1)
+        labels = torch.cat(
+            [torch.full_like(self.targets.tokens[:, :1], START), self.targets.tokens], 1
+        )
         loss = model(**self.context(width), labels=labels).loss.mean()
         loss.backward()
         return loss.item()
@@ -146,8 +150,13 @@ class Case:
 
     def options(self, num_beams: int) -> GenerationConfig:
         return GenerationConfig(
-            decoder_start_token_id=START, eos_token_id=EOS, pad_token_id=PAD, bos_token_id=0,
-            num_beams=num_beams, max_length=21, early_stopping=False,
+            decoder_start_token_id=START,
+            eos_token_id=EOS,
+            pad_token_id=PAD,
+            bos_token_id=0,
+            num_beams=num_beams,
+            max_length=21,
+            early_stopping=False,
         )
 
     def our_answer(self, marginalizer: RagSequence | RagToken, beams: int) -> list[list[int]]:
@@ -163,12 +172,15 @@ class Case:
         with torch.no_grad():
             if kind is RagTokenForGeneration:
                 out = model.generate(
-                    **self.context(width), n_docs=self.n_passages,
+                    **self.context(width),
+                    n_docs=self.n_passages,
                     generation_config=self.options(beams),
                 )
             else:
                 out = model.generate(
-                    **self.context(width), n_docs=self.n_passages, num_beams=beams,
+                    **self.context(width),
+                    n_docs=self.n_passages,
+                    num_beams=beams,
                     max_length=21,
                 )
         return [self._trim(row.tolist()[1:]) for row in out]
@@ -191,8 +203,12 @@ def compare(
     mine, other = (statistics.median(took[side]) for side in ("ragkit", "peer"))
     ratios = sorted(b / a for a, b in zip(took["ragkit"], took["peer"], strict=True))
     row = {
-        "work": name, "ratio": other / mine, "low": ratios[0], "high": ratios[-1],
-        "ragkit_cpu_s": mine, "peer_cpu_s": other,
+        "work": name,
+        "ratio": other / mine,
+        "low": ratios[0],
+        "high": ratios[-1],
+        "ragkit_cpu_s": mine,
+        "peer_cpu_s": other,
     }
     print(
         f"{name:58} {row['ratio']:5.2f}x  ({ratios[0]:.2f} to {ratios[-1]:.2f})  "
@@ -227,6 +243,7 @@ def main() -> None:
     case = Case(arguments.shape, n_questions=4, n_passages=5)
     for name, marginalizer, kind in models:
         for width, what in ((PADDED, "as shipped"), (case.longest, "padded to the longest")):
+
             def ours(m=marginalizer, bf16=False) -> float:
                 return case.our_step(m, bf16)
 
@@ -252,11 +269,15 @@ def main() -> None:
         # compared, and are, where there is none; the time is measured on the real lengths.
         if kind is RagSequenceForGeneration:
             even = replace_source(case)
-            check(name, even.our_answer(marginalizer, beams),
-                  even.their_answer(kind, even.longest, beams))
+            check(
+                name,
+                even.our_answer(marginalizer, beams),
+                even.their_answer(kind, even.longest, beams),
+            )
         else:
-            check(name, case.our_answer(marginalizer, beams),
-                  case.their_answer(kind, PADDED, beams))
+            check(
+                name, case.our_answer(marginalizer, beams), case.their_answer(kind, PADDED, beams)
+            )
         rows.append(
             compare(
                 f"{name}, B=4 K=5, transformers as shipped",
@@ -286,8 +307,6 @@ def replace_source(case: Case) -> Case:
     even.source = case.source[:, :140]
     even.mask = torch.ones_like(even.source, dtype=torch.bool)
     return even
-
-
 
 
 if __name__ == "__main__":

@@ -88,12 +88,16 @@ def check(model: Path, data: Path, asked: list[dict[str, Any]]) -> dict[str, flo
     corpus = list(passages(data))
     with torch.no_grad():
         d = encoder.encode(
-            [f"{one['title']} {one['text']}" for one in corpus], batch_size=64,
-            convert_to_tensor=True, normalize_embeddings=True,
+            [f"{one['title']} {one['text']}" for one in corpus],
+            batch_size=64,
+            convert_to_tensor=True,
+            normalize_embeddings=True,
         ).float()
         q = encoder.encode(
-            [one["question"] for one in asked], batch_size=64,
-            convert_to_tensor=True, normalize_embeddings=True,
+            [one["question"] for one in asked],
+            batch_size=64,
+            convert_to_tensor=True,
+            normalize_embeddings=True,
         ).float()
         row = {one["id"]: i for i, one in enumerate(corpus)}
         gold = torch.tensor([row[one["passage_id"]] for one in asked])
@@ -113,15 +117,26 @@ def main() -> None:
         sys.exit(f"no folder {data}; set RAGKIT_DATA to where the data sets lie")
     model = minilm()
     encoder = DPREncoder(
-        model, shared=True, pooling="mean", normalize=True, passage_form="title text",
-        dtype="bfloat16", cut_questions=True,
+        model,
+        shared=True,
+        pooling="mean",
+        normalize=True,
+        passage_form="title text",
+        dtype="bfloat16",
+        cut_questions=True,
     )
     asked = list(lines(data / "dev-v1.1.questions.jsonl.gz"))
     with torch.no_grad():
-        queries = torch.cat(
-            [encoder.questions([q["question"] for q in asked[i : i + 64]])
-             for i in range(0, len(asked), 64)]
-        ).float().numpy()
+        queries = (
+            torch.cat(
+                [
+                    encoder.questions([q["question"] for q in asked[i : i + 64]])
+                    for i in range(0, len(asked), 64)
+                ]
+            )
+            .float()
+            .numpy()
+        )
     table, encoded = {}, None
     for name, index in INDEXES.items():
         folder = arguments.work / name.split(",")[0]

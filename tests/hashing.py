@@ -75,7 +75,7 @@ def build_in_child(work: object, timeout: float | None = None) -> int:
     if pid == 0:
         try:
             work()  # type: ignore[operator]
-        except BaseException:  # noqa: BLE001 - a child ends here, whatever it was
+        except BaseException:
             os._exit(3)
         os._exit(0)
     if timeout is not None:

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-import tiny
 import torch
 
+import tiny
 from ragkit import KnowledgeBase, config, evaluate, registry
 from ragkit.errors import (
     ConfigError,

@@ -8,9 +8,9 @@ import os
 import shutil
 
 import pytest
-import tiny
 import torch
 
+import tiny
 from ragkit import persist
 from ragkit.errors import ConfigError, CorruptError, DataError
 from ragkit.generate.seq2seq import Seq2SeqGenerator
@@ -223,7 +223,7 @@ def test_a_save_that_dies_leaves_the_model_that_was_there(tmp_path, monkeypatch)
             count = iter(range(step))
             real_open, real_replace = os.open, os.replace
 
-            def dying(real):
+            def dying(real, count=count):
                 def call(*a, **k):
                     if next(count, None) is None:
                         os._exit(9)

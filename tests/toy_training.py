@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import tiny
 import torch
+
+import tiny
 from ragkit.generate.seq2seq import Seq2SeqGenerator
 from ragkit.knowledge import KnowledgeBase
 from ragkit.protocols import Example, Passage, Retrieved

@@ -72,7 +72,7 @@ def plain(text: str) -> str:
 
 
 def _case(word: str) -> str:
-    if re.fullmatch(r"[IVX]+", word) and word != "XI" or re.fullmatch(r"(?:[A-Z]\.)+-?", word):
+    if (re.fullmatch(r"[IVX]+", word) and word != "XI") or re.fullmatch(r"(?:[A-Z]\.)+-?", word):
         return word
     if word.lower().startswith("al-"):
         return "al-" + _case(word[3:])

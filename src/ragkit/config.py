@@ -30,7 +30,7 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: dict[Any, int] = {}
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             line = key_node.start_mark.line + 1
             if key in seen:
                 raise ConfigError(
@@ -166,7 +166,7 @@ def resolve(role: str, table: str | Mapping[str, Any]) -> Table:
     faults = check(role, table)
     if faults:
         raise ConfigError(faults)
-    return _resolve(role, table)
+    return cast(Table, _resolve(role, table))
 
 
 def schema(role: str, name: str) -> list[Option]:

@@ -63,7 +63,7 @@ class Option:
 def options(target: Callable[..., Any]) -> list[Option]:
     """The options of a class or factory, in order."""
     found = []
-    function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
+    function = target.__init__ if inspect.isclass(target) else target
     if function is object.__init__:
         return []
     module = inspect.getmodule(inspect.unwrap(function))
@@ -124,7 +124,7 @@ def converted(target: Callable[..., Any], given: Mapping[str, Any]) -> dict[str,
 
 def fits(value: Any, hint: Any) -> bool:
     """Whether a value is of a type; strict about bool and int, generous where unknown."""
-    if hint is Any or isinstance(hint, str) or isinstance(hint, typing.TypeVar):
+    if hint is Any or isinstance(hint, (str, typing.TypeVar)):
         return True
     if hint is None or hint is type(None):
         return value is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -101,6 +103,25 @@ def test_real_vectors_from_a_memory_map(tmp_path):
     order = np.argsort(-exact, axis=1)[:, :50]
     np.testing.assert_array_equal(hits.ids, order)
     np.testing.assert_allclose(hits.scores, np.take_along_axis(exact, order, 1), rtol=1e-4)
+
+
+def test_files_beyond_memory_are_mapped_for_reading(tmp_path, monkeypatch):
+    """Linux refuses copy-on-write maps of files larger than its memory."""
+    real = np.memmap
+
+    def refuses(*args, mode, **options):
+        if mode == "c":
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        return real(*args, mode=mode, **options)
+
+    vectors = np.random.default_rng(0).standard_normal((20, 3)).astype(np.float16)
+    index = ExactIndex(block=8)
+    index.build(vectors)
+    index.save(tmp_path)
+    monkeypatch.setattr(np, "memmap", refuses)
+    again = ExactIndex.load(tmp_path)
+    queries = np.eye(3, dtype=np.float32)
+    np.testing.assert_array_equal(again.search(queries, 5).ids, index.search(queries, 5).ids)
 
 
 def test_saved_and_mapped_again(tmp_path):

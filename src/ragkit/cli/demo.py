@@ -32,7 +32,8 @@ def demo(
     json: Annotated[bool, typer.Option("--json", help="Every figure as JSON on stdout.")] = False,
 ) -> None:
     """Train on 2016's facts, swap in 2020's knowledge base, and watch the answers change."""
-    from ragkit.demo.run import Settings, run
+    from ragkit.demo.run import run
+    from ragkit.demo.settings import Settings
 
     settings = Settings.of(quick=quick, seed=seed, steps=steps)
     figures = run(out, settings, from_scratch=from_scratch, dialogue=ask and not json)

@@ -43,10 +43,9 @@ class SaysPrediction(Protocol):
 class Answering(Protocol):
     """Anything that can be evaluated."""
 
-    def answer(
-        self, questions: Sequence[str], /, *, k: int, **options: Any
-    ) -> Sequence[SaysPrediction]:
-        """One answer for each question, in order."""
+    @property
+    def answer(self) -> Callable[..., Sequence[SaysPrediction]]:
+        """``answer(questions, k=…, **options)``: one answer for each question, in order."""
         ...
 
 

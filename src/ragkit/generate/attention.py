@@ -58,7 +58,10 @@ def grouped_attention(
     # Only cross-attention sees other key rows than query rows, or a ragged grouping
     # (self-attention always has as many keys as queries and R rows of them).
     if n_rows == n_pairs:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+        same: tuple[Tensor, Tensor | None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, **options
+        )
+        return same
     heads, length = query.shape[1], query.shape[2]
     if slots is None:
         if n_rows % n_pairs:

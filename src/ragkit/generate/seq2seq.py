@@ -81,7 +81,8 @@ class Seq2SeqGenerator(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.model.device
+        device: torch.device = self.model.device
+        return device
 
     @property
     def tokenization(self) -> str:
@@ -162,7 +163,7 @@ class Seq2SeqGenerator(nn.Module):
 
 def _load(name: str | Path) -> PreTrainedModel:
     try:
-        return AutoModelForSeq2SeqLM.from_pretrained(str(name))  # type: ignore[no-any-return]
+        return AutoModelForSeq2SeqLM.from_pretrained(str(name))
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise ConfigError(

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ragkit.errors import CorruptError, DataError
 from ragkit.index import checks
+from ragkit.index.mapping import mapped
 from ragkit.protocols import Hits
 
 _META = "exact.json"
@@ -135,8 +136,7 @@ class ExactIndex:
         size = shape[0] * shape[1] * dtype.itemsize
         if not file.is_file() or file.stat().st_size != size:
             raise CorruptError(f"{file.name} of the exact index is not {size} bytes long")
-        # Copy on write: as good as read-only, and torch takes it without a copy.
-        index._vectors = np.memmap(file, dtype=dtype, mode="c", shape=shape)
+        index._vectors = mapped(file, dtype, shape)
         return index
 
 

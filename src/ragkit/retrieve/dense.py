@@ -182,7 +182,8 @@ class DenseRetriever(nn.Module):
                 "DenseRetriever.save wrote"
             )
         options: dict[str, Any] = json.loads((directory / _OPTIONS).read_text())
-        encoder = registry.find("encoder", options.pop("encoder")).load(directory / "encoder")
+        found: Any = registry.find("encoder", options.pop("encoder"))
+        encoder = found.load(directory / "encoder")
         reference = directory / options.pop("knowledge_base")
         if knowledge_base is None:
             if not reference.is_dir():

@@ -127,7 +127,8 @@ class DPREncoder(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the question tower is."""
-        return self.question_encoder.device
+        device: torch.device = self.question_encoder.device
+        return device
 
     @property
     def fingerprint(self) -> str:

@@ -63,7 +63,7 @@ class TrainingArguments(transformers.TrainingArguments):  # type: ignore[misc]
     restore_callback_states_from_checkpoint: bool = True  # patience is part of the state
 
     def __post_init__(self) -> None:
-        if self.disable_tqdm is None:
+        if getattr(self, "disable_tqdm", None) is None:
             self.disable_tqdm = not sys.stderr.isatty()
         super().__post_init__()
         faults = [

@@ -49,6 +49,8 @@ class Trainer(MeanTrainer):
     """
 
     args: TrainingArguments
+    optimizer: torch.optim.Optimizer | None
+    control: Any
 
     def __init__(
         self,
@@ -123,8 +125,9 @@ class Trainer(MeanTrainer):
             for (rate, decay), members in groupby(named, key=lambda pair: group_of(pair[0]))
         ]
         cls, options = self.get_optimizer_cls_and_kwargs(self.args, learner)
-        self.optimizer = cls(groups, **options)
-        return self.optimizer
+        made: torch.optim.Optimizer = cls(groups, **options)
+        self.optimizer = made
+        return made
 
     # ----------------------------------------------------------------------- diagnosis
 

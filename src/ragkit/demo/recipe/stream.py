@@ -1,10 +1,10 @@
 """The pre-training stream: sentences of invented countries, for reading and for retrieval.
 
 Its own phrasings (`ROLES`, `FACTS`) differ from the demo's; the reader also sees the demo's, with
-invented names in them, the encoder never does. Batch `i` of a seed is always the same batch.
+invented names in them, the encoder its passages alone. Batch `i` of a seed is always the same batch.
 """
 
-# ruff: noqa: SIM905, ISC004
+# ruff: noqa: SIM905
 from __future__ import annotations
 
 import csv
@@ -14,11 +14,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from names import Names
+from ragkit.demo.recipe.names import Names
 
 PEOPLE = ("chief_of_state", "head_of_government", "ambassador_to_us", "us_ambassador")
-DEMO = Path(__file__).resolve().parents[2] / "src" / "ragkit" / "demo"
+DEMO = Path(__file__).resolve().parents[1]
 
 # role: (how passages call it, how questions call it); "{c}" is the country
 ROLES = {
@@ -191,7 +192,7 @@ GENERIC = frozenset(
 class Stream:
     """Examples for reader and encoder; `rows` is the demo's table of facts."""
 
-    def __init__(self, rows: Sequence[dict[str, str]], phrasings: dict[str, object]) -> None:
+    def __init__(self, rows: Sequence[dict[str, str]], phrasings: dict[str, Any]) -> None:
         self.banned, self.held_out = held_out_words(rows)
         names = "|".join(map(re.escape, sorted(self.held_out)))
         self._forbidden = re.compile(rf"\b(?:{names})\b")
@@ -248,7 +249,8 @@ class Stream:
 
     def question(self, relation: str, c: str, rng: random.Random, demo: bool) -> str:
         if demo and relation in self.demo:
-            return rng.choice(self.demo[relation]["questions"]).replace("{c}", c)
+            asked: str = rng.choice(self.demo[relation]["questions"])
+            return asked.replace("{c}", c)
         if relation in FACTS:
             return rng.choice(FACTS[relation][1].split("|")).replace("{c}", c)
         role = rng.choice(ROLES[relation][1].split("|"))
@@ -341,10 +343,14 @@ class Stream:
                 if relation in loose:
                     text, question = self.soup(c, a, kind, rng)
                 else:
-                    text = self.sentence(relation, c, a, rng, False)
+                    # Half of the passages are worded as the demo's, the questions never: which
+                    # of the demo's questions means which passage is left to joint training.
+                    demo = rng.random() < 0.5
+                    text = self.sentence(relation, c, a, rng, demo)
                     question = self.question(relation, c, rng, False)
                 if rng.random() < 0.3:
-                    text = f"{text} {self._fill(rng.choice(FILLERS), rng)}"
+                    fillers = [*FILLERS, *self.demo_fillers]
+                    text = f"{text} {self._fill(rng.choice(fillers), rng)}"
                 elif rng.random() < 0.3:
                     extra, _ = self.soup(c, self.names.word(rng), "people", rng)
                     text = f"{text} {extra}"

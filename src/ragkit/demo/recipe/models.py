@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -142,7 +143,8 @@ def new_encoder(vocabulary: int, options: dict[str, int]) -> BertModel:
 def save(model: nn.Module, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Half-precision safetensors with config and tokenizer beside them."""
     bare = {"add_pooling_layer": False} if isinstance(model, BertModel) else {}
-    half = type(model)(model.config, **bare)
+    kind: Any = type(model)
+    half = kind(model.config, **bare)
     half.load_state_dict(model.state_dict())
     half.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -1,0 +1,65 @@
+# One command each, by the same names here and in CI. Everything goes into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+CONSTRAINTS := -c constraints.txt
+# A worker of the tests each core, one thread each.
+TESTS_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+
+.PHONY: help demo test lint types docs bench format clean
+
+help:
+	@echo "make demo    the demo: trains, swaps knowledge, answers (minutes, offline once installed)"
+	@echo "make test    all tests"
+	@echo "make lint    format, style, layers     make types   mypy, strict"
+	@echo "make docs    the site, strict          make bench   ragkit against transformers"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# torch first and alone, so that the build that the constraints name is taken.
+$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install $(CONSTRAINTS) torch
+	$(PIP) install $(CONSTRAINTS) -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.installed
+	$(PIP) install $(CONSTRAINTS) -e ".[test]" hatchling
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.installed
+	$(PIP) install $(CONSTRAINTS) -e ".[test,lint]"
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(PIP) install $(CONSTRAINTS) -e ".[docs]"
+	@touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/ragkit demo
+
+test: $(VENV)/.test
+	$(TESTS_ENV) $(BIN)/python -m pytest -n 2 --dist worksteal -q
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/.lint
+	$(BIN)/mypy
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/against_transformers.py
+
+format: $(VENV)/.lint
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) site build dist

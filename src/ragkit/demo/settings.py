@@ -1,0 +1,35 @@
+"""The demo's settings, and what makes a quick one. Knows nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ragkit.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the demo trains and measures.
+
+    steps, batch, k: of joint training. question_rate, generator_rate: learning rates.
+    read: passages read for an answer. limit: test questions an edition, None for all.
+    """
+
+    steps: int = 400
+    batch: int = 24
+    k: int = 8
+    question_rate: float = 1e-3
+    generator_rate: float = 3e-4
+    read: int = 5
+    limit: int | None = None
+    seed: int = 0
+
+    @classmethod
+    def of(cls, *, quick: bool = False, seed: int = 0, steps: int | None = None) -> Settings:
+        """The demo's own, or a few steps and questions to see that all runs."""
+        if steps is not None and steps < 1:
+            raise ConfigError(f"--steps is {steps}; it must be at least 1")
+        made = cls(seed=seed)
+        if quick:
+            made = replace(made, steps=4, batch=4, k=3, limit=12)
+        return made if steps is None else replace(made, steps=steps)
