@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ragkit import config
 from ragkit.errors import ConfigError, CorruptError, DataError, EncoderMismatch, KnowledgeBaseError
+from ragkit.index.mapping import mapped
 from ragkit.knowledge import builder, columns, generations, scan, updates
 from ragkit.knowledge.builder import Build
 from ragkit.knowledge.manifest import Manifest
@@ -48,7 +49,7 @@ class KnowledgeBase:
         self._folder = folder
         self._passages = columns.PassageColumn(*(folder / name for name in manifest.passages))
         self._ids = columns.IdColumn(folder / columns.IDS, self._passages)
-        self._vectors = columns.map_array(
+        self._vectors = mapped(
             folder / columns.VECTORS, np.dtype(manifest.dtype), (manifest.count, manifest.dimension)
         )
         self.tokens: PassageTokens | None = None

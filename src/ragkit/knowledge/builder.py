@@ -19,6 +19,7 @@ import numpy as np
 
 from ragkit import registry
 from ragkit.errors import DataError, KnowledgeBaseError
+from ragkit.index.mapping import mapped
 from ragkit.knowledge import columns, disk, embedding, generations, intake, recall
 from ragkit.knowledge.manifest import PASSAGES, Manifest, listed
 from ragkit.knowledge.readers import read
@@ -193,7 +194,7 @@ def finish(
     generations.discard(making / INDEX)
     (making / INDEX).mkdir()
     shape = (manifest.count, manifest.dimension)
-    vectors = columns.map_array(making / columns.VECTORS, np.dtype(manifest.dtype), shape)
+    vectors = mapped(making / columns.VECTORS, np.dtype(manifest.dtype), shape)
     index.build(vectors)
     index.save(making / INDEX)
     measured = {}

@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ragkit.errors import CorruptError, DataError
+from ragkit.index.mapping import mapped
 from ragkit.protocols import Passage
 
 VECTORS, IDS, REMOVED = "vectors.raw", "ids.raw", "removed.raw"
@@ -90,16 +91,6 @@ class PassageColumn:
                 yield Passage(*values)
 
 
-# ------------------------------------------------------------------------ vectors
-
-
-def map_array(path: Path, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    """A file as an array, copy on write: nothing is read until it is looked at."""
-    if 0 in shape:
-        return np.zeros(shape, dtype=dtype)
-    return np.memmap(path, dtype=dtype, mode="c", shape=shape)
-
-
 # ------------------------------------------------------------------------- tokens
 
 
@@ -108,8 +99,10 @@ class StoredTokens:
 
     def __init__(self, generation: Path, tokenization: str, count: int) -> None:
         self.tokenization = tokenization
-        self._offsets = map_array(generation / OFFSETS, np.int64, (count + 1,))
-        self._flat = map_array(generation / TOKENS, np.int32, (int(self._offsets[-1]),))
+        # Plain views of the maps: slicing np.memmap itself is several times slower.
+        self._offsets = np.asarray(mapped(generation / OFFSETS, np.int64, (count + 1,)))
+        flat = mapped(generation / TOKENS, np.int32, (int(self._offsets[-1]),))
+        self._flat = np.asarray(flat)
 
     def check(self) -> None:
         """Raises `CorruptError` where the offsets do not ascend from 0."""
@@ -118,7 +111,9 @@ class StoredTokens:
 
     def take(self, rows: NDArray[np.int64]) -> list[NDArray[np.int32]]:
         """The tokens of these rows, each of its own length."""
-        return [self._flat[self._offsets[row] : self._offsets[row + 1]] for row in rows]
+        rows = np.asarray(rows, dtype=np.int64)
+        bounds = zip(self._offsets[rows].tolist(), self._offsets[rows + 1].tolist(), strict=True)
+        return [self._flat[start:end] for start, end in bounds]
 
 
 # ----------------------------------------------------------------------------- ids
@@ -179,7 +174,7 @@ class IdColumn:
     """Rows by id, by binary search in the mapped table."""
 
     def __init__(self, path: Path, passages: PassageColumn) -> None:
-        self._table = map_array(path, np.uint64, (path.stat().st_size // 8,))
+        self._table = mapped(path, np.uint64, (path.stat().st_size // 8,))
         self._passages = passages
 
     def check(self, removed: int) -> None:

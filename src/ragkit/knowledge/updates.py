@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragkit.errors import DataError, KnowledgeBaseError
+from ragkit.index.mapping import mapped
 from ragkit.knowledge import builder, columns, disk, embedding, generations, intake
 from ragkit.knowledge.manifest import PASSAGES, Manifest, listed
 from ragkit.protocols import Encoder, Passage, SupportsPassageTokens
@@ -122,7 +123,7 @@ def compact(old: Path, new: Path, manifest: Manifest) -> None:
     columns.write_passages(new / PASSAGES, ([text[int(i)] for i in rows] for rows in blocks))
     columns.write_ids(new / columns.IDS, columns.PassageColumn(new / PASSAGES))
     shape = (manifest.count, manifest.dimension)
-    vectors = columns.map_array(old / columns.VECTORS, np.dtype(manifest.dtype), shape)
+    vectors = mapped(old / columns.VECTORS, np.dtype(manifest.dtype), shape)
     with (new / columns.VECTORS).open("wb") as out:
         for rows in blocks:
             out.write(np.ascontiguousarray(vectors[rows]).data)
