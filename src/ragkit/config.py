@@ -8,7 +8,8 @@ nothing of what components do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,8 +31,12 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: dict[Any, int] = {}
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":  # `<<` is no key of its own
+                continue
             key = self.construct_object(key_node, deep=True)
             line = key_node.start_mark.line + 1
+            if not isinstance(key, Hashable):
+                raise ConfigError(f"line {line}: the key {key!r} must be a name")
             if key in seen:
                 raise ConfigError(
                     f"line {line}: {key!r} stands a second time (first in line {seen[key]}); "
@@ -39,6 +44,14 @@ class _Loader(yaml.SafeLoader):
                 )
             seen[key] = line
         return cast(dict[Any, Any], super().construct_mapping(node, deep))
+
+
+# YAML 1.1 reads 1e-3 as text for want of a dot; whoever types a learning rate means a number.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?([0-9][0-9_]*)(\.[0-9_]*)?[eE][-+]?[0-9]+"),
+    list("-+0123456789"),
+)
 
 
 def read(text: str, source: str = "configuration") -> Table:
@@ -52,6 +65,8 @@ def read(text: str, source: str = "configuration") -> Table:
         raise ConfigError(f"{source}{where}: no YAML: {problem}") from error
     except ConfigError as error:
         raise ConfigError([f"{source}, {fault}" for fault in error.faults]) from error
+    except ValueError as error:  # a date such as 2020-99-99
+        raise ConfigError(f"{source}: a value cannot be read: {error}; quote it") from error
     if found is None:
         return {}
     if not isinstance(found, dict):
@@ -88,7 +103,7 @@ def override(table: Mapping[str, Any], overrides: Iterable[str]) -> Table:
             continue
         try:
             parsed = yaml.load(value, _Loader)
-        except (yaml.YAMLError, ConfigError):
+        except (yaml.YAMLError, ValueError):
             faults.append(f"override {text!r}: {value!r} is no YAML value; quote it")
             continue
         at = out

@@ -247,21 +247,48 @@ def _listing(
 @cache
 def _plugins(allow: str | None) -> tuple[Plugin, ...]:
     allowed = None if allow is None else {_plain(one) for one in allow.split(",") if one.strip()}
-    found: list[tuple[Plugin, importlib.metadata.EntryPoint]] = []
-    for entry in importlib.metadata.entry_points(group=GROUP):
-        distribution = entry.dist
-        name = distribution.name if distribution else entry.module
-        version = distribution.version if distribution else "?"
-        if _plain(name) != _OWN:
-            found.append((Plugin(name, version, entry.value), entry))
+    found = _installed_plugins()
     # The order of entry points is the file system's; nothing may depend on it.
     found.sort(key=lambda pair: (pair[0].distribution, pair[0].entry_point))
     for plugin, entry in found:
         if allowed is not None and _plain(plugin.distribution) not in allowed:
             plugin.state, plugin.error = "off", f"not named in {ALLOW}"
-            continue
-        _load(plugin, entry)
+        elif entry is not None:
+            _load(plugin, entry)
     return tuple(plugin for plugin, _ in found)
+
+
+def _installed_plugins() -> list[tuple[Plugin, importlib.metadata.EntryPoint | None]]:
+    """Distributions with an entry point of ours, read one by one.
+
+    `importlib.metadata.entry_points` would fail as a whole where one file is garbled.
+    """
+    found: list[tuple[Plugin, importlib.metadata.EntryPoint | None]] = []
+    seen = {_OWN}
+    for distribution in importlib.metadata.distributions():
+        name, version = _identity(distribution)
+        if _plain(name) in seen:  # the first on the path is the one that is imported
+            continue
+        seen.add(_plain(name))
+        try:
+            entries = list(distribution.entry_points.select(group=GROUP))
+        except Exception as error:
+            if f"[{GROUP}]" not in (distribution.read_text("entry_points.txt") or ""):
+                continue
+            reason = f"{name} {version}: its entry_points.txt is garbled: {_explain(error)}"
+            found.append((Plugin(name, version, "?", "broken", reason), None))
+        else:
+            found += [(Plugin(name, version, entry.value), entry) for entry in entries]
+    return found
+
+
+def _identity(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
+    """Name and version; from the folder's name where the metadata lack them."""
+    metadata = distribution.metadata
+    folder = getattr(distribution, "_path", None)
+    stem = re.sub(r"\.(dist|egg)-info$", "", folder.name) if folder is not None else "?"
+    name, _, version = stem.partition("-")
+    return metadata.get("Name") or name, metadata.get("Version") or version or "?"
 
 
 def _load(plugin: Plugin, entry: importlib.metadata.EntryPoint) -> None:
@@ -287,11 +314,21 @@ def _register(plugin: Plugin, module: ModuleType | object) -> None:
         plugin.state = "broken"
         plugin.error = f"{plugin.label} has a hook of the wrong form: {_explain(error)}"
         return
+    if not manager.get_hookcallers(module):
+        plugin.state = "broken"
+        plugin.error = (
+            f"{plugin.label} implements no hook in {plugin.entry_point}; "
+            "mark its hooks with @ragkit.hookimpl"
+        )
+        return
     faults = [_misspelled(plugin, name) for name in _pending(manager)]
     for role, hook in ROLES.items():
         try:
             with contextlib.redirect_stdout(sys.stderr):
-                answers = getattr(manager.hook, hook)()
+                caller = getattr(manager.hook, hook)
+                answers = caller()
+            if len(answers) < len(caller.get_hookimpls()):  # pluggy leaves None out
+                raise TypeError("it must return a list of Component, and returned None")
             for answer in answers:
                 for component in _records(answer, hook):
                     plugin.found.append((role, component))
@@ -330,8 +367,14 @@ def _records(answer: object, hook: str) -> list[Component]:
         module, colon, attribute = str(record.target).partition(":")
         if not (module and colon and attribute):
             raise TypeError(f"the target {record.target!r} must be 'module:Class'")
-        if isinstance(record.needs, str) or not isinstance(record.protocol, int):
-            raise TypeError(f"needs of {record.name!r} must be a tuple, protocol a number")
+        if not isinstance(record.needs, (tuple, list)) or not all(
+            isinstance(need, str) and need for need in record.needs
+        ):
+            raise TypeError(f"needs of {record.name!r} must be a tuple of module names")
+        if not isinstance(record.protocol, int):
+            raise TypeError(f"the protocol of {record.name!r} must be a number")
+        if not (isinstance(record.install, str) and isinstance(record.summary, str)):
+            raise TypeError(f"summary and install of {record.name!r} must be text")
     names = [record.name for record in records]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -345,13 +388,15 @@ def _records(answer: object, hook: str) -> list[Component]:
 def _installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):
+    except Exception:  # the parent of a dotted name is imported, and may do anything
         return False
 
 
 def _explain(error: BaseException) -> str:
     """``ImportError: no module named x (plugin.py, line 3)``: the last line of its own code."""
-    text = str(error).strip().split("\n")[0]
+    # pluggy spreads one sentence over several lines; others put the reason first.
+    whole = isinstance(error, pluggy.PluginValidationError)
+    text = " ".join(str(error).split()) if whole else str(error).strip().split("\n")[0]
     place = ""
     if isinstance(error, SyntaxError):
         place = f" ({error.filename}, line {error.lineno})"

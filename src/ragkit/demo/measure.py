@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import binomtest
 
 from ragkit.demo.prepare import Asked, Parts
 from ragkit.evaluate import closed_book, evaluate, interval
@@ -27,11 +28,19 @@ Figure = dict[str, float | int]
 
 
 def figure(found: Interval) -> Figure:
-    """Percent, rounded to what the interval can bear."""
+    """Percent, rounded to what the interval can bear.
+
+    Where all questions have the same outcome a bootstrap has nothing to resample; then the
+    interval is the exact binomial one (Clopper and Pearson), which still has a width.
+    """
+    low, high = found.low, found.high
+    if low == high and found.mean in (0.0, 1.0):
+        exact = binomtest(round(found.mean * found.n), found.n).proportion_ci(0.95)
+        low, high = float(exact.low), float(exact.high)
     return {
         "mean": round(100 * found.mean, 1),
-        "low": round(100 * found.low, 1),
-        "high": round(100 * found.high, 1),
+        "low": round(100 * low, 1),
+        "high": round(100 * high, 1),
         "n": found.n,
     }
 

@@ -34,8 +34,8 @@ def render(
         "answers": "".join(_answer(entry) for entry in answers),
         "facts": (
             f"{figures['questions']} questions about countries never trained on; intervals are "
-            f"95% percentile bootstrap. {settings['steps']} steps of {settings['batch']} "
-            f"questions over {settings['k']} passages, seed {settings['seed']}; "
+            f"95% bootstrap, exact binomial where every outcome is the same. {settings['steps']} "
+            f"steps of {settings['batch']} questions over {settings['k']} passages, seed {settings['seed']}; "
             f"{figures['seconds']:.0f} seconds and {figures['peak_mebibytes']} MiB in all, "
             f"ragkit {escape(figures['ragkit'])}. Facts: CIA World Factbook, editions of "
             "November 2016 and November 2020 (public domain)."
@@ -156,8 +156,8 @@ def _marked(text: str, answer: str) -> str:
 
 def _bar(name: str, share: float) -> str:
     return (
-        f'<div class="bar {name}"><i style="width:{100 * share:.1f}%"></i>'
-        f"<span>{name} {100 * share:.0f}%</span></div>"
+        f'<div class="bar {name}"><span>{name} {100 * share:.0f}%</span>'
+        f'<b><i style="width:{100 * share:.1f}%"></i></b></div>'
     )
 
 

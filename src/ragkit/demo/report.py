@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -38,7 +39,13 @@ def tables(figures: Mapping[str, Any]) -> None:
     """The swap table of both marginalizers, closed book, and recall before and after."""
     console = _console()
     for name in MARGINALIZERS:
-        table = Table(title=f"exact match, {name}", title_justify="left", title_style="bold")
+        table = Table(
+            title=f"exact match, {name}",
+            title_justify="left",
+            title_style="bold",
+            box=SIMPLE_HEAD,
+            pad_edge=False,
+        )
         table.add_column("knowledge base")
         for gold in EDITIONS:
             table.add_column(f"answers of {gold}", justify="right")
@@ -51,16 +58,20 @@ def tables(figures: Mapping[str, Any]) -> None:
         book = figures["closed book"]
         table.add_row("no book", *(f"[dim]{shown(book[gold])}" for gold in EDITIONS))
         Console(stderr=True, highlight=False).print(table)
-    table = Table(title="the right passage retrieved", title_justify="left", title_style="bold")
+    table = Table(
+        title="the right passage retrieved, before and after training",
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
     table.add_column("")
     for k in RECALL_AT:
         table.add_column(f"recall@{k}", justify="right")
     for edition in EDITIONS:
         for when in ("before", "after"):
             found = figures[f"recall {when}"][edition]
-            table.add_row(
-                f"{edition}, {when} training", *(shown(found[f"recall@{k}"]) for k in RECALL_AT)
-            )
+            table.add_row(f"{edition} {when}", *(shown(found[f"recall@{k}"]) for k in RECALL_AT))
     console.print(table)
 
 

@@ -15,8 +15,8 @@ class Settings:
     read: passages read for an answer. limit: test questions an edition, None for all.
     """
 
-    steps: int = 400
-    batch: int = 24
+    steps: int = 250
+    batch: int = 16
     k: int = 8
     question_rate: float = 1e-3
     generator_rate: float = 3e-4
