@@ -266,15 +266,17 @@ def _installed_plugins() -> list[tuple[Plugin, importlib.metadata.EntryPoint | N
     found: list[tuple[Plugin, importlib.metadata.EntryPoint | None]] = []
     seen = {_OWN}
     for distribution in importlib.metadata.distributions():
-        name, version = _identity(distribution)
+        text = distribution.read_text("entry_points.txt") or ""
+        if f"[{GROUP}]" not in text:
+            continue
+        name = distribution.metadata.get("Name") or _folder(distribution)
+        version = distribution.metadata.get("Version") or "?"
         if _plain(name) in seen:  # the first on the path is the one that is imported
             continue
         seen.add(_plain(name))
         try:
             entries = list(distribution.entry_points.select(group=GROUP))
         except Exception as error:
-            if f"[{GROUP}]" not in (distribution.read_text("entry_points.txt") or ""):
-                continue
             reason = f"{name} {version}: its entry_points.txt is garbled: {_explain(error)}"
             found.append((Plugin(name, version, "?", "broken", reason), None))
         else:
@@ -282,13 +284,10 @@ def _installed_plugins() -> list[tuple[Plugin, importlib.metadata.EntryPoint | N
     return found
 
 
-def _identity(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
-    """Name and version; from the folder's name where the metadata lack them."""
-    metadata = distribution.metadata
-    folder = getattr(distribution, "_path", None)
-    stem = re.sub(r"\.(dist|egg)-info$", "", folder.name) if folder is not None else "?"
-    name, _, version = stem.partition("-")
-    return metadata.get("Name") or name, metadata.get("Version") or version or "?"
+def _folder(distribution: importlib.metadata.Distribution) -> str:
+    """The name that the folder bears, for metadata that lack one."""
+    path = getattr(distribution, "_path", None)
+    return "?" if path is None else str(path.name).partition("-")[0].partition(".")[0]
 
 
 def _load(plugin: Plugin, entry: importlib.metadata.EntryPoint) -> None:
