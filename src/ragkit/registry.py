@@ -122,10 +122,13 @@ def find(role: str, name: str) -> Callable[..., Any]:
         raise PluginError(listing.error)
     module, _, attribute = component.target.partition(":")
     try:
-        found: Any = importlib.import_module(module)
+        with contextlib.redirect_stdout(sys.stderr):  # what it prints is no output of ours
+            found: Any = importlib.import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise PluginError(
             f"{role} {component.name!r} of {listing.distribution} {listing.version} cannot be "
             f"imported from {component.target}: {_explain(error)}"
@@ -269,8 +272,8 @@ def _installed_plugins() -> list[tuple[Plugin, importlib.metadata.EntryPoint | N
         text = distribution.read_text("entry_points.txt") or ""
         if f"[{GROUP}]" not in text:
             continue
-        name = distribution.metadata.get("Name") or _folder(distribution)
-        version = distribution.metadata.get("Version") or "?"
+        name = _stated(distribution, "Name") or _folder(distribution)
+        version = _stated(distribution, "Version") or "?"
         if _plain(name) in seen:  # the first on the path is the one that is imported
             continue
         seen.add(_plain(name))
@@ -284,6 +287,12 @@ def _installed_plugins() -> list[tuple[Plugin, importlib.metadata.EntryPoint | N
     return found
 
 
+def _stated(distribution: importlib.metadata.Distribution, what: str) -> str:
+    """A line of its metadata, "" where that is garbled."""
+    metadata = distribution.metadata
+    return str(metadata[what] or "") if what in metadata else ""
+
+
 def _folder(distribution: importlib.metadata.Distribution) -> str:
     """The name that the folder bears, for metadata that lack one."""
     path = getattr(distribution, "_path", None)
@@ -295,7 +304,9 @@ def _load(plugin: Plugin, entry: importlib.metadata.EntryPoint) -> None:
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what it prints is no output of ours
             loaded = entry.load()
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit, and panics of compiled code, are among them
         plugin.state = "broken"
         plugin.error = f"{plugin.label} cannot be loaded from {entry.value}: {_explain(error)}"
     else:
@@ -323,15 +334,16 @@ def _register(plugin: Plugin, module: ModuleType | object) -> None:
     faults = [_misspelled(plugin, name) for name in _pending(manager)]
     for role, hook in ROLES.items():
         try:
-            with contextlib.redirect_stdout(sys.stderr):
+            with contextlib.redirect_stdout(sys.stderr):  # also while a generator is read
                 caller = getattr(manager.hook, hook)
                 answers = caller()
-            if len(answers) < len(caller.get_hookimpls()):  # pluggy leaves None out
-                raise TypeError("it must return a list of Component, and returned None")
-            for answer in answers:
-                for component in _records(answer, hook):
-                    plugin.found.append((role, component))
-        except (Exception, SystemExit) as error:
+                if len(answers) < len(caller.get_hookimpls()):  # pluggy leaves None out
+                    raise TypeError("it must return a list of Component, and returned None")
+                for answer in answers:
+                    plugin.found += [(role, record) for record in _records(answer)]
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             faults.append(f"{plugin.label} failed in {hook}: {_explain(error)}")
     if faults:
         plugin.state, plugin.error = "broken", "; ".join(faults)
@@ -353,7 +365,7 @@ def _misspelled(plugin: Plugin, name: str) -> str:
     return f"{plugin.label}: there is no hook {name!r}{near} Hooks: {_all(hooks)}"
 
 
-def _records(answer: object, hook: str) -> list[Component]:
+def _records(answer: object) -> list[Component]:
     """Check what a hook returned; raises TypeError that says what was wrong."""
     if isinstance(answer, Component) or not isinstance(answer, Iterable):
         raise TypeError(f"it must return a list of Component, and returned {answer!r:.80}")
