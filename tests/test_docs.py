@@ -19,14 +19,14 @@ import pytest
 import typer.main
 
 import tiny
-from ragkit import cli, config
+from ragkit import cli, config, registry
 from ragkit.hookspecs import ROLES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NOTES = {
-    "lighthouse.md": "Ada Holm has kept the lighthouse on the northern cliff since 1999.",
-    "ferry.txt": "The ferry to the mainland leaves the harbour at nine every morning.",
+    "lighthouse.txt": "Ada Holm has kept the lighthouse on the northern cliff since 1999.",
+    "ferry.md": "The ferry to the mainland leaves the harbour at nine every morning.",
 }
 
 
@@ -122,8 +122,32 @@ def test_the_layers_on_the_design_page_are_the_enforced_ones() -> None:
         one for one in project["tool"]["importlinter"]["contracts"] if one["type"] == "layers"
     )
     enforced = [set(re.findall(r"ragkit\.(\w+)", layer)) for layer in contract["layers"]]
-    ((_, text),) = blocks(ROOT / "docs" / "design.md", "layers")
-    assert [set(re.findall(r"\w+", line)) for line in text.strip().split("\n")] == enforced
+    ((_, text),) = blocks(ROOT / "docs" / "design.md", "text")
+    said = [set(re.findall(r"ragkit\.(\w+)", line)) for line in text.strip().split("\n")]
+    assert said == enforced
+
+
+def test_the_components_on_the_design_page_are_the_registered_ones() -> None:
+    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    for role in ROLES:
+        (row,) = re.findall(rf"^\| {role.capitalize()} \|.*\|([^|]+)\|$", text, re.MULTILINE)
+        registered = {
+            one.component.name
+            for one in registry.components()
+            if one.role == role and one.distribution == "ragkit"
+        }
+        assert set(re.findall(r"`([^`]+)`", row)) == registered
+
+
+def test_every_hook_is_on_the_page_about_plugins() -> None:
+    text = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    sentence = text.partition("one hook for each role:")[2].partition(".\n")[0]
+    assert re.findall(r"`([^`]+)`", sentence) == list(ROLES.values())
+
+
+def test_no_block_is_overlooked() -> None:
+    seen = sum(len(blocks(page, "python")) for page in PAGES)
+    assert seen == sum(page.read_text(encoding="utf-8").count("```python") for page in PAGES) > 12
 
 
 def test_the_picture_is_what_its_script_draws() -> None:
