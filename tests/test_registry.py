@@ -34,6 +34,7 @@ found = {
     ],
     "own": sum(one.state == "ready" for one in registry.components()
                if one.distribution == "ragkit"),
+    "seconds": {p.distribution: p.seconds for p in registry.plugins()},
     "asked": {},
 }
 for asked in sys.argv[1:]:
@@ -102,7 +103,6 @@ BROKEN = {
     "a syntax error": (Plugin("def (:"), "SyntaxError: ", "bad_one.py, line 1"),
     "leaving the process": (Plugin("raise SystemExit(3)"), "SystemExit: 3"),
     "no such module": (Plugin("", "no_such_module"), "No module named 'no_such_module'"),
-    "no such attribute": (Plugin("", "bad_one:plugin"), "no attribute 'plugin'"),
     "an entry point of no form": (Plugin("", "?!"), "cannot be loaded from ?!"),
     "a hook that raises": (
         Plugin(offers("ragkit_indexes", "missing_name")),
@@ -110,6 +110,22 @@ BROKEN = {
         "bad_one.py, line 5",
     ),
     "a hook that leaves": (Plugin(offers("ragkit_indexes", "exit(4)")), "SystemExit: 4"),
+    "a panic of compiled code": (
+        Plugin("class PanicException(BaseException): ...\nraise PanicException('boom')"),
+        "PanicException: boom",
+        "bad_one.py, line 2",
+    ),
+    "nothing at all": (Plugin("", "bad_one:plugin"), "no attribute 'plugin'"),
+    "None": (Plugin("plugin = None", "bad_one:plugin"), "implements no hook in bad_one:plugin"),
+    "no hook": (Plugin("def ragkit_indexes(): ..."), "mark its hooks with @ragkit.hookimpl"),
+    "a newer ragkit's names": (
+        Plugin("from ragkit import Teleporter"),
+        "ImportError: cannot import name 'Teleporter' from 'ragkit'",
+    ),
+    "a newer ragkit's fields": (
+        Plugin(offers("ragkit_indexes", "Component('mine', 'bad_one:Thing', colour=1)")),
+        "unexpected keyword argument 'colour'",
+    ),
     "a number": (
         Plugin(offers("ragkit_indexes").replace("return []", "return 7")),
         "must return a list of Component, and returned 7",
@@ -185,11 +201,17 @@ def test_damaged_metadata(tmp_path: Path) -> None:
     offer = offers("ragkit_indexes", "Component('mine', 'nameless:Thing')")
     install(tmp_path, "nameless", Plugin(offer, metadata=""))
     install(tmp_path, "garbled", Plugin("", entries="[ragkit]\nno equals sign\n"))
+    for file in ("entry_points.txt", "METADATA"):  # text that is no UTF-8
+        install(tmp_path, f"bytes-{file[:5].lower()}", Plugin(offers("ragkit_indexes")))
+        info = tmp_path / f"bytes_{file[:5].lower()}-2.5.dist-info"
+        (info / file).write_bytes(b"\xff\xfe[ragkit]")
     found = look(tmp_path, "index=mine")
     assert found["own"] == OWN
     assert found["asked"]["index=mine"] == "Thing"
     states = {name: (state, error) for name, _, state, error in found["plugins"]}
     assert states["nameless"][0] == "ready"
+    assert "bytes_metad" in states  # named by its folder
+    assert "bytes-entry" not in states
     assert states["garbled"][0] == "broken"
     assert "entry_points.txt" in states["garbled"][1]
 
@@ -226,6 +248,29 @@ def test_two_that_clash_whatever_their_order(first: str, tmp_path: Path) -> None
     assert [one[2] for one in found["theirs"]] == ["clash", "clash"]
 
 
+def test_two_entry_points_of_one_distribution_clash_too(tmp_path: Path) -> None:
+    offer = offers("ragkit_indexes", "Component('mine', 'twice:Thing')")
+    extra = "[ragkit]\na = twice\nb = twice_more\n"
+    install(tmp_path, "twice", Plugin(offer, entries=extra))
+    (tmp_path / "twice_more.py").write_text(offer)
+    answers = look(tmp_path, "index=twice:mine", "index=exact")["asked"]
+    assert answers["index=twice:mine"] == (
+        "PluginError: index 'mine' of twice 2.5 is offered by several of its entry points; "
+        "one of them must go"
+    )
+    assert answers["index=exact"] == "ExactIndex"
+
+
+def test_a_slow_neighbour_is_known_by_its_seconds(tmp_path: Path) -> None:
+    slow = "import time\ntime.sleep(0.2)\n"
+    for name, before in (("slow", slow), ("swift", "")):
+        record = f"Component('{name}', '{name}:Thing')"
+        install(tmp_path, name, Plugin(offers("ragkit_indexes", record, before=before)))
+    seconds = look(tmp_path)["seconds"]
+    assert seconds["slow"] >= 0.2  # it slept so long; how fast the other is, nobody knows
+    assert set(seconds) == {"slow", "swift"}
+
+
 def test_a_missing_package_is_found_before_the_import(tmp_path: Path) -> None:
     records = (
         "Component('a', 'far:No', needs=('not_there',), install='pip install far[all]')",
@@ -258,7 +303,13 @@ def test_another_protocol(protocol: int, upgrade: str, tmp_path: Path) -> None:
 def test_what_a_plugin_prints_is_not_our_output(tmp_path: Path) -> None:
     source = offers("ragkit_indexes", "Component('mine', 'loud:Thing')", before="print('hello')")
     install(tmp_path, "loud", Plugin(source.replace("    return", "    print('hi')\n    return")))
-    assert look(tmp_path, "index=mine")["asked"]["index=mine"] == "Thing"
+    lazy = "print('ho')\nfrom ragkit import Component, hookimpl\n"
+    lazy += "@hookimpl\ndef ragkit_indexes():\n    print('hum')\n"
+    lazy += "    yield Component('late', 'lazy_inside:Thing')\n"
+    install(tmp_path, "lazy", Plugin(lazy))
+    (tmp_path / "lazy_inside.py").write_text("print('hey')\nclass Thing: ...\n")
+    asked = look(tmp_path, "index=mine", "index=late")["asked"]
+    assert asked == {"index=mine": "Thing", "index=late": "Thing"}
 
 
 @pytest.mark.parametrize(
@@ -267,11 +318,13 @@ def test_what_a_plugin_prints_is_not_our_output(tmp_path: Path) -> None:
         ("hollow:Absent", "cannot be imported from hollow:Absent: AttributeError"),
         ("hollow_inside:X", "ModuleNotFoundError: No module named 'hollow_inside'"),
         ("hollow:number", "hollow:number is int, not a class or function"),
+        ("hollow_exit:X", "SystemExit: 3 ("),
     ],
 )
 def test_a_record_that_leads_nowhere(target: str, reason: str, tmp_path: Path) -> None:
     offer = offers("ragkit_indexes", f"Component('mine', '{target}')") + "number = 3\n"
     install(tmp_path, "hollow", Plugin(offer))
+    (tmp_path / "hollow_exit.py").write_text("raise SystemExit(3)\n")
     answer = look(tmp_path, "index=mine")["asked"]["index=mine"]
     assert answer.startswith("PluginError: index 'mine' of hollow 2.5")
     assert reason in answer

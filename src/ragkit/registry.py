@@ -236,6 +236,9 @@ def _listing(
         state = "missing"
         install = component.install or f"pip install {' '.join(missing)}"
         error = f"{who} needs {' and '.join(missing)}, not installed: {install}"
+    elif owners.count(plugin.distribution) > 1:
+        state = "broken"
+        error = f"{who} is offered by several of its entry points; one of them must go"
     elif len(owners) > 1:
         state = "clash"
         rivals = [owner for owner in owners if owner != plugin.distribution]
@@ -269,7 +272,10 @@ def _installed_plugins() -> list[tuple[Plugin, importlib.metadata.EntryPoint | N
     found: list[tuple[Plugin, importlib.metadata.EntryPoint | None]] = []
     seen = {_OWN}
     for distribution in importlib.metadata.distributions():
-        text = distribution.read_text("entry_points.txt") or ""
+        try:
+            text = distribution.read_text("entry_points.txt") or ""
+        except (OSError, UnicodeDecodeError):  # whose it is cannot be known
+            continue
         if f"[{GROUP}]" not in text:
             continue
         name = _stated(distribution, "Name") or _folder(distribution)
@@ -289,7 +295,10 @@ def _installed_plugins() -> list[tuple[Plugin, importlib.metadata.EntryPoint | N
 
 def _stated(distribution: importlib.metadata.Distribution, what: str) -> str:
     """A line of its metadata, "" where that is garbled."""
-    metadata = distribution.metadata
+    try:
+        metadata = distribution.metadata
+    except (OSError, UnicodeDecodeError):
+        return ""
     return str(metadata[what] or "") if what in metadata else ""
 
 
