@@ -35,7 +35,8 @@ def render(
         "facts": (
             f"{figures['questions']} questions about countries never trained on; intervals are "
             f"95% bootstrap, exact binomial where every outcome is the same. {settings['steps']} "
-            f"steps of {settings['batch']} questions over {settings['k']} passages, seed {settings['seed']}; "
+            f"steps of {settings['batch']} questions over {settings['k']} passages, "
+            f"seed {settings['seed']}; "
             f"{figures['seconds']:.0f} seconds and {figures['peak_mebibytes']} MiB in all, "
             f"ragkit {escape(figures['ragkit'])}. Facts: CIA World Factbook, editions of "
             "November 2016 and November 2020 (public domain)."
