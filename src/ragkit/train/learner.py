@@ -48,37 +48,45 @@ class Learner(nn.Module):
         self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **options: Any
     ) -> None:
         """Recompute activations in the backward pass: less memory, more time."""
-        for model in self._learning_models():
-            if hasattr(model, "activation_checkpointing_enable"):
-                model.activation_checkpointing_enable(
-                    activation_checkpointing_kwargs=activation_checkpointing_kwargs, **options
-                )
-            else:
-                self._enable_older(model, activation_checkpointing_kwargs)
+        recompute_activations(self.rag, activation_checkpointing_kwargs, **options)
 
     def gradient_checkpointing_enable(
         self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, **options: Any
     ) -> None:
         """The same by its name in earlier transformers."""
-        self.activation_checkpointing_enable(gradient_checkpointing_kwargs, **options)
+        recompute_activations(self.rag, gradient_checkpointing_kwargs, **options)
 
-    def _enable_older(self, model: Any, options: dict[str, Any] | None) -> None:
-        model.gradient_checkpointing_enable(
-            gradient_checkpointing_kwargs=options or {"use_reentrant": False}
-        )
 
-    def _learning_models(self) -> list[Any]:
-        """The outermost transformers models that have something to learn."""
-        from transformers import PreTrainedModel
+def recompute_activations(
+    module: nn.Module,
+    activation_checkpointing_kwargs: dict[str, Any] | None = None,
+    **options: Any,
+) -> None:
+    """Turn on activation checkpointing in all models below a module that learn."""
+    for model in _learning_models(module):
+        if hasattr(model, "activation_checkpointing_enable"):
+            model.activation_checkpointing_enable(
+                activation_checkpointing_kwargs=activation_checkpointing_kwargs, **options
+            )
+        else:  # earlier transformers
+            model.gradient_checkpointing_enable(
+                gradient_checkpointing_kwargs=activation_checkpointing_kwargs
+                or {"use_reentrant": False}
+            )
 
-        found: list[Any] = []
-        waiting: list[nn.Module] = [self.rag]
-        while waiting:
-            module = waiting.pop()
-            if not any(p.requires_grad for p in module.parameters()):
-                continue
-            if isinstance(module, PreTrainedModel):
-                found.append(module)
-            else:
-                waiting += list(module.children())
-        return found
+
+def _learning_models(module: nn.Module) -> list[Any]:
+    """The outermost transformers models that have something to learn."""
+    from transformers import PreTrainedModel
+
+    found: list[Any] = []
+    waiting: list[nn.Module] = [module]
+    while waiting:
+        module = waiting.pop()
+        if not any(p.requires_grad for p in module.parameters()):
+            continue
+        if isinstance(module, PreTrainedModel):
+            found.append(module)
+        else:
+            waiting += list(module.children())
+    return found
