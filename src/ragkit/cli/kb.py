@@ -51,15 +51,16 @@ def build(
     """Build a knowledge base from files; an interrupted build goes on where it was."""
     from ragkit import KnowledgeBase, config
 
-    index_table = {"name": index, **decoding(index_option)}
-    options = decoding(encoder_option)
+    passages = _passages(files, split, words)
+    index_table = {"name": index, **decoding(index_option, "-i", "factory=HNSW32")}
+    encoder_table = {"name": encoder, **decoding(encoder_option, "-e", "model=FOLDER")}
     with terminal.status("opening the encoder"):
         if model is not None:
             made, generator = _of_model(model)
         else:
-            made, generator = config.build("encoder", {"name": encoder, **options}), None
+            made, generator = config.build("encoder", encoder_table), None
     base = KnowledgeBase.build(
-        _passages(files, split, words),
+        passages,
         made,
         index_table,
         out,
@@ -110,11 +111,12 @@ def search(
     from ragkit import KnowledgeBase, config
 
     base = KnowledgeBase.open(folder)
+    encoder_table = {"name": encoder, **decoding(encoder_option, "-e", "model=FOLDER")}
     with terminal.status("opening the encoder"):
         if model is not None:
             made = _of_model(model)[0]
         else:
-            made = config.build("encoder", {"name": encoder, **decoding(encoder_option)})
+            made = config.build("encoder", encoder_table)
     base.check_encoder(made)
     with torch.no_grad():
         query = made.questions([question]).float().cpu().numpy()
@@ -154,7 +156,8 @@ def _passages(files: list[Path], split: str, words: int) -> Iterator[Any]:
     from ragkit.errors import ConfigError
     from ragkit.knowledge import read, split_sentences, split_words
 
-    stream = chain.from_iterable(read(file) for file in files)
+    # Each file is looked for now: a missing one is better known before a model is opened.
+    stream = chain.from_iterable([read(file) for file in files])
     if split == "words":
         return split_words(stream, words)
     if split == "sentences":
