@@ -28,6 +28,11 @@ Table = dict[str, Any]
 class _Loader(yaml.SafeLoader):
     """Safe, and a key that stands twice is an error rather than a silent last-wins."""
 
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        # At once, not later: so that an alias inside its own anchor is an error.
+        self.deep_construct = True
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: dict[Any, int] = {}
         for key_node, _ in node.value:
@@ -46,12 +51,20 @@ class _Loader(yaml.SafeLoader):
         return cast(dict[Any, Any], super().construct_mapping(node, deep))
 
 
+class _Dumper(yaml.SafeDumper):
+    """Safe, and quotes what `_Loader` would take for a number."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 # YAML 1.1 reads 1e-3 as text for want of a dot; whoever types a learning rate means a number.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?([0-9][0-9_]*)(\.[0-9_]*)?[eE][-+]?[0-9]+"),
-    list("-+0123456789"),
-)
+for _kind in (_Loader, _Dumper):
+    _kind.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?([0-9][0-9_]*)(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+        list("-+0123456789"),
+    )
 
 
 def read(text: str, source: str = "configuration") -> Table:
@@ -67,6 +80,8 @@ def read(text: str, source: str = "configuration") -> Table:
         raise ConfigError([f"{source}, {fault}" for fault in error.faults]) from error
     except ValueError as error:  # a date such as 2020-99-99
         raise ConfigError(f"{source}: a value cannot be read: {error}; quote it") from error
+    except RecursionError:
+        raise ConfigError(f"{source}: it is nested too deeply") from None
     if found is None:
         return {}
     if not isinstance(found, dict):
@@ -103,7 +118,10 @@ def override(table: Mapping[str, Any], overrides: Iterable[str]) -> Table:
             continue
         try:
             parsed = yaml.load(value, _Loader)
-        except (yaml.YAMLError, ValueError):
+        except ConfigError as error:
+            faults += [f"override {text!r}: {fault}" for fault in error.faults]
+            continue
+        except (yaml.YAMLError, ValueError, RecursionError):
             faults.append(f"override {text!r}: {value!r} is no YAML value; quote it")
             continue
         at = out
@@ -125,7 +143,7 @@ def override(table: Mapping[str, Any], overrides: Iterable[str]) -> Table:
 
 def dump(table: Mapping[str, Any]) -> str:
     """YAML text of a table, in its order."""
-    return str(yaml.safe_dump(_plain(table), sort_keys=False, allow_unicode=True))
+    return str(yaml.dump(_plain(table), Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
 
 def save(table: Mapping[str, Any], path: str | Path) -> None:
@@ -233,6 +251,11 @@ def _split(table: str | Mapping[str, Any], path: str) -> tuple[str, Table]:
     name = given.pop("name", None)
     if not isinstance(name, str):
         raise ConfigError(f"{path}: a table needs a name, as in {{name: …, option: value}}")
+    odd = [key for key in given if not isinstance(key, str)]
+    if odd:
+        raise ConfigError(
+            [f"{path}: {key!r} ({type(key).__name__}) is no option's name; quote it" for key in odd]
+        )
     return name, given
 
 

@@ -1,7 +1,7 @@
 """A constructor's signature as the schema of its options.
 
-Checks values against type hints, converts the few that YAML cannot write (paths), fills
-in defaults. Every fault is a sentence with its path; none is raised here. Knows nothing of
+Checks values against type hints, converts the few that YAML cannot write (paths, tuples),
+fills in defaults. Every fault is a sentence with its path; none is raised here. Knows nothing of
 components and files.
 """
 
@@ -67,7 +67,7 @@ def options(target: Callable[..., Any]) -> list[Option]:
     if function is object.__init__:
         return []
     module = inspect.getmodule(inspect.unwrap(function))
-    for parameter in inspect.signature(target).parameters.values():
+    for parameter in _parameters(target):
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         found.append(Option(parameter.name, _hint(parameter, module), parameter.default))
@@ -76,7 +76,15 @@ def options(target: Callable[..., Any]) -> list[Option]:
 
 def open_ended(target: Callable[..., Any]) -> bool:
     """Whether it takes options beyond those it names (``**options``)."""
-    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(target).parameters.values())
+    return any(p.kind is p.VAR_KEYWORD for p in _parameters(target))
+
+
+def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Its parameters; of compiled code without a signature, that it takes anything."""
+    try:
+        return list(inspect.signature(target).parameters.values())
+    except ValueError:
+        return [inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD)]
 
 
 def faults(
@@ -95,7 +103,7 @@ def faults(
         if name not in known:
             if not open_ended(target):
                 found.append(
-                    f"{path}: unknown option {name!r}{nearest(name, known) or '.'} "
+                    f"{path}: unknown option {name!r}{nearest(str(name), known) or '.'} "
                     f"Options: {', '.join(known) or 'none'}"
                 )
         elif name not in built_elsewhere and not fits(value, known[name].hint):
@@ -109,17 +117,48 @@ def faults(
 
 
 def converted(target: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The same options with paths made of strings where only a path will do."""
-    hints = {option.name: option for option in options(target)}
-    out = dict(given)
-    for name, value in given.items():
-        option = hints.get(name)
-        if option is None or not isinstance(value, str):
-            continue
-        parts = _parts(option.hint)
-        if Path in parts and str not in parts:
-            out[name] = Path(value)
-    return out
+    """The same options as their hints have them: paths of strings, tuples of lists.
+
+    Only where nothing else will do: ``str | Path`` leaves a string as it is.
+    """
+    hints = {option.name: option.hint for option in options(target)}
+    return {name: _convert(value, hints.get(name, Any)) for name, value in given.items()}
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    if not isinstance(value, (str, list, tuple, dict)):
+        return value
+    parts = [part for part in _parts(hint) if fits(value, part)]
+    if not parts or any(_holds(value, part) for part in parts):
+        return value
+    part = parts[0]
+    if part is Path:
+        return Path(str(value))
+    origin, arguments = get_origin(part), get_args(part)
+    if isinstance(value, dict):
+        key, item = arguments
+        return {_convert(k, key): _convert(v, item) for k, v in value.items()}
+    if origin is tuple:
+        each = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
+        return tuple(map(_convert, value, each))
+    return type(value)(_convert(one, arguments[0]) for one in value)
+
+
+def _holds(value: Any, hint: Any) -> bool:
+    """Whether a value that fits is of the type already, to its last item."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Path:
+        return isinstance(value, Path)
+    if not arguments or not isinstance(origin, type) or isinstance(value, str):
+        return True
+    if isinstance(value, dict):
+        return len(arguments) != 2 or all(
+            _holds(k, arguments[0]) and _holds(v, arguments[1]) for k, v in value.items()
+        )
+    if origin is tuple:
+        each = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
+        return isinstance(value, tuple) and all(map(_holds, value, each))
+    return not isinstance(value, (list, tuple)) or all(_holds(one, arguments[0]) for one in value)
 
 
 def fits(value: Any, hint: Any) -> bool:
@@ -207,4 +246,5 @@ def _name(hint: Any) -> str:
         return " or ".join(repr(one) for one in get_args(hint))
     if hint in ROLE_OF:
         return f"a component ({ROLE_OF[hint]})"
-    return getattr(hint, "__name__", str(hint)) if get_origin(hint) is None else str(hint)
+    whole = getattr(hint, "__name__", str(hint)) if get_origin(hint) is None else str(hint)
+    return whole.replace("collections.abc.", "").replace("typing.", "")

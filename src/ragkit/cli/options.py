@@ -1,7 +1,7 @@
-"""Options of decoding as they are typed: ``num_beams=4`` to ``{"num_beams": 4}``.
+"""Options as they are typed: ``num_beams=4`` to ``{"num_beams": 4}``.
 
-Values are read as YAML, as everywhere in ragkit. Which names there are is the model's
-affair.
+Values are read as everywhere in ragkit, names may be dotted (``search.nprobe=8``). Which
+names there are is the business of whatever takes them.
 """
 
 from __future__ import annotations
@@ -12,23 +12,29 @@ from typing import Any
 from ragkit.errors import ConfigError
 
 
-def decoding(typed: Sequence[str] | None) -> dict[str, Any]:
-    """The options by name; raises `ConfigError` with all that are not name=value."""
-    import yaml
+def decoding(
+    typed: Sequence[str] | None, flag: str = "-o", like: str = "num_beams=4"
+) -> dict[str, Any]:
+    """The options by name; raises `ConfigError` with all that are not name=value.
+
+    flag, like: how they are typed, and an example, for the message.
+    """
+    from ragkit import config
 
     found: dict[str, Any] = {}
-    faults = []
+    faults, seen = [], set()
     for one in typed or ():
-        name, equals, value = one.partition("=")
-        if not equals or not name.isidentifier():
-            faults.append(f"-o {one}: not name=value; type -o num_beams=4")
-        elif name in found:
-            faults.append(f"-o {one}: {name} is given twice; keep one")
+        name, equals, _ = one.partition("=")
+        if not equals or not all(part.isidentifier() for part in name.split(".")):
+            faults.append(f"{flag} {one}: not name=value; type {flag} {like}")
+        elif name in seen:
+            faults.append(f"{flag} {one}: {name} is given twice; keep one")
         else:
             try:
-                found[name] = yaml.safe_load(value)
-            except yaml.YAMLError:
-                faults.append(f"-o {one}: {value!r} is no value; quote it, as in name='\"{{x\"'")
+                found = config.override(found, [one])
+            except ConfigError as error:
+                faults += [f"{flag}: {fault}" for fault in error.faults]
+        seen.add(name)
     if faults:
         raise ConfigError(faults)
     return found

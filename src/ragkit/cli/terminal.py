@@ -1,4 +1,4 @@
-"""Where ``ask`` and ``evaluate`` write: results to stdout, all else to stderr.
+"""Where the verbs write: results to stdout, all else to stderr.
 
 JSON goes out bare, one object a line or indented, so that it can be piped. Knows nothing
 of what is written.
@@ -22,14 +22,16 @@ def show(what: RenderableType, style: str | None = None) -> None:
     """Print something of rich's to stdout; text is taken as it is, without markup."""
     from rich.console import Console
 
-    Console(markup=False, emoji=False, highlight=False).print(what, style=style)
+    text = isinstance(what, str)  # a sentence in a pipe is one line
+    Console(markup=False, emoji=False, highlight=False).print(what, style=style, soft_wrap=text)
 
 
 def complain(error: RagkitError) -> None:
-    """An error that does not end the command, as a red line on stderr."""
+    """An error as a red line on stderr, not broken where the window ends."""
     from rich.console import Console
 
-    Console(stderr=True, markup=False, highlight=False).print(str(error), style="red")
+    console = Console(stderr=True, markup=False, emoji=False, highlight=False)
+    console.print(str(error), style="red", soft_wrap=True)
 
 
 def json_line(record: Mapping[str, Any]) -> None:
