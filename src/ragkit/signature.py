@@ -63,8 +63,8 @@ class Option:
 def options(target: Callable[..., Any]) -> list[Option]:
     """The options of a class or factory, in order."""
     found = []
-    function = target.__init__ if inspect.isclass(target) else target
-    if function is object.__init__:
+    function = _function(target)
+    if function is None:
         return []
     module = inspect.getmodule(inspect.unwrap(function))
     for parameter in _parameters(target):
@@ -77,6 +77,15 @@ def options(target: Callable[..., Any]) -> list[Option]:
 def open_ended(target: Callable[..., Any]) -> bool:
     """Whether it takes options beyond those it names (``**options``)."""
     return any(p.kind is p.VAR_KEYWORD for p in _parameters(target))
+
+
+def _function(target: Callable[..., Any]) -> Callable[..., Any] | None:
+    """What is called in the end, where its hints' names mean something; None: no options."""
+    if not inspect.isclass(target):
+        return target
+    if target.__init__ is not object.__init__:
+        return target.__init__
+    return None if target.__new__ is object.__new__ else target.__new__
 
 
 def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -138,6 +147,8 @@ def _convert(value: Any, hint: Any) -> Any:
     if isinstance(value, dict):
         key, item = arguments
         return {_convert(k, key): _convert(v, item) for k, v in value.items()}
+    if part is tuple:
+        return tuple(value)
     if origin is tuple:
         each = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
         return tuple(map(_convert, value, each))
@@ -147,8 +158,8 @@ def _convert(value: Any, hint: Any) -> Any:
 def _holds(value: Any, hint: Any) -> bool:
     """Whether a value that fits is of the type already, to its last item."""
     origin, arguments = get_origin(hint), get_args(hint)
-    if hint is Path:
-        return isinstance(value, Path)
+    if hint in (Path, tuple):
+        return isinstance(value, hint)
     if not arguments or not isinstance(origin, type) or isinstance(value, str):
         return True
     if isinstance(value, dict):
@@ -184,6 +195,8 @@ def fits(value: Any, hint: Any) -> bool:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if hint is Path:
         return isinstance(value, (str, Path))
+    if hint is tuple:  # YAML has lists alone
+        return isinstance(value, (list, tuple))
     if getattr(hint, "_is_protocol", False):  # a component: whatever is no plain value
         return not isinstance(value, (str, bytes, int, float, dict, list, tuple, type(None)))
     return isinstance(value, hint) if isinstance(hint, type) else True
@@ -218,6 +231,8 @@ def _hint(parameter: inspect.Parameter, module: types.ModuleType | None) -> Any:
     annotation = parameter.annotation
     if annotation is REQUIRED:
         return Any
+    if isinstance(annotation, typing.ForwardRef):  # as named tuples have them
+        annotation = annotation.__forward_arg__
     if not isinstance(annotation, str):
         return annotation
 
