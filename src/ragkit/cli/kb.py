@@ -113,10 +113,7 @@ def search(
     base = KnowledgeBase.open(folder)
     encoder_table = {"name": encoder, **decoding(encoder_option, "-e", "model=FOLDER")}
     with terminal.status("opening the encoder"):
-        if model is not None:
-            made = _of_model(model)[0]
-        else:
-            made = config.build("encoder", encoder_table)
+        made = _of_model(model)[0] if model is not None else config.build("encoder", encoder_table)
     base.check_encoder(made)
     with torch.no_grad():
         query = made.questions([question]).float().cpu().numpy()
