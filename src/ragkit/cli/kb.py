@@ -59,15 +59,19 @@ def build(
             made, generator = _of_model(model)
         else:
             made, generator = config.build("encoder", encoder_table), None
-    base = KnowledgeBase.build(
-        passages,
-        made,
-        index_table,
-        out,
-        generator=generator,
-        dtype=dtype,
-        batch_size=batch_size,
-    )
+    try:
+        base = KnowledgeBase.build(
+            passages,
+            made,
+            index_table,
+            out,
+            generator=generator,
+            dtype=dtype,
+            batch_size=batch_size,
+        )
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command goes on where it was", err=True)
+        raise
     _describe(base, json)
 
 
