@@ -29,6 +29,26 @@ from ragkit.train.data import EpochOrder
 Terms = Mapping[str, Tensor]
 
 
+_COURSE = (
+    "seed",
+    "data_seed",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "label_smoothing_factor",
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "weight_decay",
+    "max_grad_norm",
+    "optim",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "bf16",
+    "fp16",
+)
+
+
 class TrainingDiverged(RagkitError):
     """The loss is not a number any more."""
 
@@ -88,16 +108,12 @@ class MeanTrainer(transformers.Trainer):  # type: ignore[misc]
         raise NotImplementedError
 
     def course(self) -> dict[str, Any]:
-        """All settings that must be the same for a run to go on as it would have."""
-        args = self.args
-        return {
-            "seed": args.seed,
-            "data_seed": args.data_seed,
-            "per_device_train_batch_size": args.per_device_train_batch_size,
-            "gradient_accumulation_steps": args.gradient_accumulation_steps,
-            "processes": args.world_size,
-            "label_smoothing_factor": args.label_smoothing_factor,
-        }
+        """All settings that must be the same for a run to go on as it would have.
+
+        Not how long it is: a run may be made longer.
+        """
+        values = self.args.to_dict()  # enums as their values
+        return {name: values[name] for name in _COURSE} | {"processes": self.args.world_size}
 
     def memory(self) -> dict[str, Any]:
         """What else the course of the run depends on, as plain values."""

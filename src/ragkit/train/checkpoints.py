@@ -31,10 +31,11 @@ def last_checkpoint(directory: Path) -> Path | None:
 def is_whole(checkpoint: Path) -> bool:
     """Whether saving it came to its end."""
     try:
-        json.loads((checkpoint / _TRAINER_STATE).read_text())
+        for name in (_TRAINER_STATE, STATE):
+            json.loads((checkpoint / name).read_text())
     except (OSError, ValueError):
         return False
-    return (checkpoint / STATE).is_file()
+    return True
 
 
 def resolve(asked: str | Path | bool, directory: Path) -> Path:

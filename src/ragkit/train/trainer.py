@@ -241,11 +241,13 @@ class Trainer(MeanTrainer):
         self.rag.load_state_dict(saved.state_dict())
 
     def course(self) -> dict[str, Any]:
-        """Adds k, objective, marginalizer and the training set."""
+        """Adds k, the rates of the parts, objective, marginalizer and the training set."""
         questions = cast(Questions, self.train_dataset)
         return {
             **super().course(),
             "k": self.args.k,
+            "question_encoder_learning_rate": self.args.question_encoder_learning_rate,
+            "generator_learning_rate": self.args.generator_learning_rate,
             "objective": type(self.objective).__name__,
             "marginalizer": type(self.rag.marginalizer).__name__,
             "training set": questions.fingerprint(),
