@@ -191,6 +191,18 @@ def test_save_and_load_after_a_move(rag, tmp_path):
     assert not [p for p in (tmp_path / "b").rglob("*") if p.suffix in (".bin", ".pt", ".pkl")]
 
 
+def test_a_model_may_be_saved_into_its_own_folder_again_and_again(tmp_path):
+    build(tmp_path / "kb").save_pretrained(tmp_path / "model", copy_knowledge_base=True)
+    shutil.rmtree(tmp_path / "kb")
+    rag = RAG.from_pretrained(tmp_path / "model")
+    want = rag.loss(QUESTIONS, TARGETS).item()
+    for copy in (True, False, True):
+        rag.save_pretrained(tmp_path / "model", copy_knowledge_base=copy)
+        assert rag.loss(QUESTIONS, TARGETS).item() == pytest.approx(want)
+        again = RAG.from_pretrained(tmp_path / "model")
+        assert again.loss(QUESTIONS, TARGETS).item() == pytest.approx(want, abs=1e-5)
+
+
 def test_save_by_reference_takes_another_knowledge_base(tmp_path):
     rag = build(tmp_path / "kb")
     rag.save_pretrained(tmp_path / "model")

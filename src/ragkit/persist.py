@@ -54,8 +54,8 @@ def save(rag: RAG, directory: Path, copy_knowledge_base: bool) -> None:
     if not (directory / "README.md").exists():
         card(rag).save(directory / "README.md")
     keep = {parts.name}
-    if before is not None and copy_knowledge_base is False:
-        keep.add(_knowledge_base_parts(directory, parts))
+    if before is not None:
+        keep |= _in_use(rag, directory)
     for old in _parts(directory):
         if old.name not in keep:
             shutil.rmtree(old, ignore_errors=True)
@@ -198,17 +198,14 @@ def _parts(directory: Path) -> list[Path]:
     return [p for p in directory.glob("parts-*") if p.name[6:].isdigit()]
 
 
-def _knowledge_base_parts(directory: Path, parts: Path) -> str:
-    """An older parts folder that the new one still refers to, for its knowledge base."""
-    options = parts / "retriever" / "retriever.json"
-    if not options.is_file():
-        return parts.name
-    reference = json.loads(options.read_text()).get("knowledge_base", "")
-    target = (parts / "retriever" / reference).resolve()
-    for old in _parts(directory):
-        if target.is_relative_to(old.resolve()):
-            return old.name
-    return parts.name
+def _in_use(rag: RAG, directory: Path) -> set[str]:
+    """Older parts in which the model's own knowledge base lies: a folder saved into itself."""
+    base = getattr(rag.retriever, "knowledge_base", None)
+    where = getattr(base, "directory", None)
+    if where is None:
+        return set()
+    target = Path(where).resolve()
+    return {old.name for old in _parts(directory) if target.is_relative_to(old.resolve())}
 
 
 def _replace(path: Path, text: str) -> None:
