@@ -122,6 +122,7 @@ FAULTS = [
     ({"name": "engine", "siez": 3}, ["unknown option 'siez'; did you mean 'size'?", "missing"]),
     ({"size": 3}, ["a table needs a name"]),
     ({"name": 3}, ["a table needs a name"]),
+    ({"name": "engine", "size": 1, 7: 1, True: 2}, ["7 (int) is no option's name", "True (bool)"]),
     (3, ["3 is no encoder"]),
     (None, ["None is no encoder"]),
     ({"name": "engin", "size": 1}, ["no encoder is named 'engin'", "Known:"]),
@@ -243,8 +244,12 @@ def test_overrides(table: dict[str, Any], overrides: list[str], after: dict[str,
 
 def test_every_malformed_override_is_named() -> None:
     with pytest.raises(ConfigError) as caught:
-        config.override({"k": 5}, ["nothing", "=1", "a..b=1", "k.x=1", "a=[", "d=2020-99-99"])
-    assert len(caught.value.faults) == 6
+        config.override(
+            {"k": 5},
+            ["nothing", "=1", "a..b=1", "k.x=1", "a=[", "d=2020-99-99", "e={x: 1, x: 2}"],
+        )
+    assert len(caught.value.faults) == 7
+    assert "'x' stands a second time" in str(caught.value)
     assert "k is 5, not a table" in str(caught.value)
     assert "index.factory=HNSW32" in str(caught.value)
 
@@ -257,6 +262,9 @@ YAML = [
     ("- 1\n", ["list", "table of options"]),
     ("[1]: 2\n", ["line 1", "must be a name"]),
     ("a: 2020-99-99\n", ["cannot be read", "quote it"]),
+    ("a: &x {b: *x}\n", ["line 1", "recursive"]),
+    ("a: " + "[" * 5000, ["nested too deeply"]),
+    ("a: *nobody\n", ["line 1", "undefined alias"]),
 ]
 
 
@@ -272,6 +280,26 @@ def test_good_yaml() -> None:
     assert config.read("") == {}
     merged = "base: &base\n  a: 1\nother:\n  <<: *base\n  b: 2\n"
     assert config.read(merged)["other"] == {"a": 1, "b": 2}
+
+
+def test_what_is_written_bears_no_tags_and_no_anchors(tmp_path: Path) -> None:
+    shared = [1, 2]
+    table = {"a": shared, "b": shared, "c": (1, 2), "d": tmp_path, "e": int, "f": {1: {2.5: None}}}
+    text = config.dump(table)
+    assert not {"!", "&", "*"} & set(text.replace(str(tmp_path), ""))
+    assert config.read(text) == {
+        "a": shared,
+        "b": shared,
+        "c": [1, 2],
+        "d": tmp_path.as_posix(),
+        "e": "<builtins.type>",
+        "f": {"1": {"2.5": None}},
+    }
+
+
+def test_texts_that_look_like_something_else_stay_texts() -> None:
+    table = {"a": "1e-3", "b": "yes", "c": "2020-01-01", "d": "null", "e": "<<", "f": "0x1"}
+    assert config.read(config.dump(table)) == table
 
 
 def test_files_that_are_not_there_or_no_text(tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -182,52 +180,3 @@ def test_missing_files_and_foreign_encoders(place: Place, tmp_path: Path) -> Non
     assert "absent.jsonl" in str(done.exception)
     foreign = run("search", place.base, "blue?", "-e", f"model={place.encoder}")  # cls, not mean
     assert isinstance(foreign.exception, EncoderMismatch)
-
-
-STOPPED = """
-import sys
-from ragkit.cli import main
-from ragkit.knowledge import KnowledgeBase
-from ragkit.retrieve.dpr import DPREncoder
-
-KnowledgeBase.build.__func__.__kwdefaults__["shard_size"] = 2
-true, limit = DPREncoder.passages, int(sys.argv.pop(1))
-seen = []
-
-def passages(self, some):
-    if len(seen) >= limit:
-        raise KeyboardInterrupt
-    seen.extend(some)
-    return true(self, some)
-
-DPREncoder.passages = passages
-try:
-    main()
-finally:
-    print(len(seen), file=sys.stderr)
-"""
-
-
-def test_an_interrupted_build_goes_on_where_it_was(place: Place, tmp_path: Path) -> None:
-    words = ["kb", "build", str(place.texts), "--out", str(tmp_path / "kb"), *place.use, "--json"]
-
-    def build(limit: int) -> tuple[int, str, list[str]]:
-        done = subprocess.run(
-            [sys.executable, "-c", STOPPED, str(limit), *words],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return done.returncode, done.stdout, done.stderr.strip().split("\n")
-
-    code, out, errors = build(2)
-    assert code == 130
-    assert out == ""
-    assert errors == ["interrupted; the same command goes on where it was", "2"]
-    code, out, errors = build(99)
-    assert code == 0
-    assert json.loads(out)["passages"] == len(TEXTS)
-    # The first shard of two was kept: the rest alone was encoded. (The recall's sample
-    # asks for questions, not passages.)
-    assert errors[-1] == str(len(TEXTS) - 2)
-    assert record(run("verify", str(tmp_path / "kb"), "--json"))["ok"]

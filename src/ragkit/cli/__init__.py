@@ -7,6 +7,7 @@ Verbs import nothing heavy until they run. Exit codes: 0 done, 1 failed, 2 used 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import NoReturn
 
@@ -44,20 +45,28 @@ def build() -> typer.Typer:
 
 def main() -> NoReturn:
     """The entry point of the command ``ragkit``."""
-    # Only a bare `ragkit --version` is spared the verbs.
-    if sys.argv[1:] == ["--version"]:
-        from ragkit import __version__
-
-        print(f"ragkit {__version__}")
-        sys.exit(0)
     try:
-        build()()
-    except RagkitError as error:
-        from ragkit.cli import terminal
+        # Only a bare `ragkit --version` is spared the verbs.
+        if sys.argv[1:] == ["--version"]:
+            from ragkit import __version__
 
-        terminal.complain(error)
-        sys.exit(2 if isinstance(error, (ConfigError, UnknownName)) else 1)
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has gone: nothing more to say
+            print(f"ragkit {__version__}", flush=True)
+        else:
+            build()()
+    except RagkitError as error:
+        _fail(error, 2 if isinstance(error, (ConfigError, UnknownName)) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # whoever read our output has gone: nothing more to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:  # a full disk, a folder that is not ours: no fault of the code
+        _fail(error, 1)
     sys.exit(0)
+
+
+def _fail(error: Exception, code: int) -> NoReturn:
+    from ragkit.cli import terminal
+
+    terminal.complain(error)
+    sys.exit(code)

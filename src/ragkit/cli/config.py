@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,19 +57,24 @@ def check(
         list[str] | None, typer.Argument(help="Dotted overrides, as in index.factory=HNSW32.")
     ] = None,
 ) -> None:
-    """Check the components of a configuration and print it filled in.
+    """Check a configuration and print its components filled in.
 
-    Top-level keys that are no role (training options, paths) are printed as they are.
+    One with arguments is checked as `ragkit train` would. Of others, keys that are no role
+    are printed as they are, unless a role is nearly meant.
     """
     from ragkit import config
+    from ragkit.cli import train
     from ragkit.errors import ConfigError
     from ragkit.hookspecs import ROLES
 
     table = config.load(file, overrides or ())
-    faults = []
-    for role in ROLES:
-        if role in table:
-            faults += _faults(role, table[role])
+    if "arguments" in table:
+        faults = train.check(table)
+    else:
+        faults = _misspelt(table, {*ROLES, *train.KEYS})
+        for role in ROLES:
+            if role in table:
+                faults += config.check(role, table[role])
     if faults:
         raise ConfigError(faults)
     filled = {
@@ -77,12 +83,14 @@ def check(
     print(config.dump(filled), end="")
 
 
-def _faults(role: str, table: Any) -> list[str]:
-    """Faults of one component; what training builds itself may be missing."""
-    from ragkit import config
-
-    later = ("option 'knowledge_base' is missing",)
-    return [f for f in config.check(role, table) if not any(one in f for one in later)]
+def _misspelt(table: dict[str, Any], known: set[str]) -> list[str]:
+    """A fault for every key that is almost a known one."""
+    faults = []
+    for key in table:
+        near = get_close_matches(str(key), known, n=1, cutoff=0.75)
+        if near and key not in known:
+            faults.append(f"unknown key {key!r}; did you mean {near[0]!r}?")
+    return faults
 
 
 def _plain(value: Any) -> Any:

@@ -46,6 +46,9 @@ def build(
     words: Annotated[int, typer.Option(help="Words a passage at most.")] = 100,
     dtype: Annotated[str, typer.Option(help="Of the vectors: float16 or float32.")] = "float16",
     batch_size: Annotated[int, typer.Option(help="Passages encoded at once.")] = 64,
+    resume: Annotated[
+        bool, typer.Option(help="Go on where an interrupted build of the same options was.")
+    ] = True,
     json: Json = False,
 ) -> None:
     """Build a knowledge base from files; an interrupted build goes on where it was."""
@@ -68,6 +71,7 @@ def build(
             generator=generator,
             dtype=dtype,
             batch_size=batch_size,
+            resume=resume,
         )
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command goes on where it was", err=True)

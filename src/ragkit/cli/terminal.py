@@ -12,8 +12,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ragkit.errors import RagkitError
-
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -26,7 +24,7 @@ def show(what: RenderableType, style: str | None = None) -> None:
     Console(markup=False, emoji=False, highlight=False).print(what, style=style, soft_wrap=text)
 
 
-def complain(error: RagkitError) -> None:
+def complain(error: Exception) -> None:
     """An error as a red line on stderr, not broken where the window ends."""
     from rich.console import Console
 

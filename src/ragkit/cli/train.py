@@ -87,7 +87,7 @@ def check(table: dict[str, Any]) -> list[str]:
     arguments = table.get("arguments")
     if not isinstance(arguments, dict) or "output_dir" not in arguments:
         faults.append("arguments.output_dir is missing: the folder of the run")
-    else:
+    if isinstance(arguments, dict):
         faults += signature.faults(TrainingArguments, arguments, "arguments")
     return faults
 
