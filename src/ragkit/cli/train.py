@@ -84,31 +84,45 @@ def check(table: dict[str, Any]) -> list[str]:
     for key in ("train", "eval"):
         if isinstance(table.get(key), dict):
             faults += config.check("task", table[key], key)
+        elif key in table and not Path(str(table[key])).exists():
+            faults.append(f"{key}: there is no file {str(table[key])!r}")
     arguments = table.get("arguments")
     if not isinstance(arguments, dict) or "output_dir" not in arguments:
         faults.append("arguments.output_dir is missing: the folder of the run")
     if isinstance(arguments, dict):
-        faults += signature.faults(TrainingArguments, arguments, "arguments")
+        wrong = signature.faults(TrainingArguments, arguments, "arguments")
+        if not wrong:
+            try:
+                TrainingArguments(**arguments)
+            except ConfigError as error:
+                wrong = [f"arguments: {fault}" for fault in error.faults]
+        faults += wrong
     return faults
 
 
 def build(table: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The model, and the configuration filled in."""
+    """The model, and the configuration filled in.
+
+    Components that stand beside a ``model`` take the place of its own.
+    """
     from ragkit import RAG, config
 
-    filled = dict(table)
-    if "model" in table:
-        rag = RAG.from_pretrained(table["model"])
-        for role in ("generator", "marginalizer"):
-            if role in table:
-                setattr(rag, role, config.build(role, table[role]))
-        return rag, filled
-    parts = {"marginalizer": "rag-sequence", **table}
+    given = {"objective": "marginal", **table}
+    if "model" not in table:
+        given = {"marginalizer": "rag-sequence", **given}
+    filled = dict(given)
     made = {}
     for role in ("retriever", "generator", "marginalizer"):
-        made[role] = config.build(role, parts[role])
-        filled[role] = config.resolve(role, parts[role])
-    return RAG(**made), filled
+        if role in given:
+            made[role] = config.build(role, given[role])
+            filled[role] = config.resolve(role, given[role])
+    filled["objective"] = config.resolve("objective", given["objective"])
+    if "model" not in table:
+        return RAG(**made), filled
+    rag = RAG.from_pretrained(table["model"])
+    for role, part in made.items():
+        setattr(rag, role, part)
+    return rag, filled
 
 
 def _run(rag: Any, table: dict[str, Any], filled: dict[str, Any], resume: bool) -> dict[str, Any]:
@@ -135,10 +149,13 @@ def _run(rag: Any, table: dict[str, Any], filled: dict[str, Any], resume: bool) 
     finally:
         signal.signal(signal.SIGINT, before)
     if interrupt.asked:
-        raise RagkitError(
-            f"interrupted at step {trainer.state.global_step}, with a checkpoint in "
-            f"{str(directory)!r}; go on with: ragkit train … --resume"
+        terminal.complain(
+            RagkitError(
+                f"interrupted at step {trainer.state.global_step}, with a checkpoint in "
+                f"{str(directory)!r}; go on with: ragkit train … --resume"
+            )
         )
+        raise typer.Exit(130)
     model = directory / "model"
     rag.save_pretrained(model)
     scores = trainer.evaluate() if "eval" in table else {}

@@ -65,7 +65,10 @@ class TrainingArguments(transformers.TrainingArguments):  # type: ignore[misc]
     def __post_init__(self) -> None:
         if getattr(self, "disable_tqdm", None) is None:
             self.disable_tqdm = not sys.stderr.isatty()
-        super().__post_init__()
+        try:
+            super().__post_init__()
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
         faults = [
             f"{name} is {getattr(self, name)!r}; it must be at least 1"
             for name in ("k", "eval_k", "probe_size", "probe_steps", "collapse_window")

@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
-from ragkit.errors import RagkitError
+from ragkit.errors import DataError, RagkitError
 from ragkit.train import checkpoints
 from ragkit.train.data import EpochOrder
 
@@ -209,8 +209,11 @@ class MeanTrainer(transformers.Trainer):  # type: ignore[misc]
         Raises:
             ConfigError: no checkpoint there, or one of a run with other settings.
             CorruptError: a checkpoint whose saving was interrupted.
+            DataError: there is no training set.
             TrainingDiverged: the loss is not finite.
         """
+        if self.train_dataset is None:
+            raise DataError("there is nothing to train on; give Trainer(train_dataset=…)")
         self._resumed = None
         checkpoint: str | None = None
         if resume_from_checkpoint:

@@ -45,12 +45,19 @@ def as_example(record: object, place: int) -> Example:
         raise DataError(f"example {place} has no question (keys: {', '.join(map(str, record))})")
     answers = record.get("answers", record.get("answer", ()))
     answers = (answers,) if isinstance(answers, str) else tuple(answers or ())
+    target = record.get("target")
+    for name, texts in (("answers", answers), ("target", () if target is None else (target,))):
+        for text in texts:
+            if not isinstance(text, str):
+                raise DataError(
+                    f"example {place} has {text!r:.60} ({type(text).__name__}) in {name}; give text"
+                )
     return Example(
         id=str(record.get("id", place)),
         question=question,
         answers=answers,
         passage_ids=tuple(record.get("passage_ids") or ()),
-        target=record.get("target"),
+        target=target,
     )
 
 

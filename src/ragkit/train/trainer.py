@@ -81,6 +81,8 @@ class Trainer(MeanTrainer):
             args.collapse_window, args.collapse_distinct, args.collapse_entropy
         )
         metrics = args.eval_metrics if judged is not None else []
+        if judged is not None:
+            rag._generation(args.generation)  # a misspelt option is better known now
         self.metrics = {n: cast(Metric, registry.make("metric", n)) for n in metrics}
         super().__init__(
             Learner(rag, objective, args.label_smoothing_factor),
