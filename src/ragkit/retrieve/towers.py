@@ -6,14 +6,17 @@ mean of the states. Knows ids and states, nothing of texts, questions or passage
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, DPRContextEncoder, PreTrainedModel
+from transformers.utils import logging
 
 from ragkit.errors import ConfigError
 
@@ -33,14 +36,36 @@ def load_tower(name: str | Path) -> PreTrainedModel:
         config = AutoConfig.from_pretrained(str(name))
         context = "DPRContextEncoder" in (config.architectures or [])
         kind: Any = DPRContextEncoder if context else AutoModel
-        model: PreTrainedModel = kind.from_pretrained(str(name), dtype=torch.float32)
+        model: PreTrainedModel
+        with _errors_only():  # its report of a pooler that nobody uses is no news
+            model, report = kind.from_pretrained(
+                str(name), dtype=torch.float32, output_loading_info=True
+            )
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise ConfigError(
             f"no encoder could be loaded from {str(name)!r}: {first}\n"
             "  give a folder with config.json and model.safetensors, or a hub name while online"
         ) from error
+    missing = sorted(key for key in report["missing_keys"] if "pooler." not in key)
+    if missing:
+        warnings.warn(
+            f"{str(name)!r} lacks {len(missing)} weights of {type(model).__name__}, such as "
+            f"{missing[0]!r}; they are random now. Is it the right model?",
+            stacklevel=2,
+        )
     return model
+
+
+@contextlib.contextmanager
+def _errors_only() -> Iterator[None]:
+    """transformers says nothing but errors within."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def prepare(model: PreTrainedModel) -> PreTrainedModel:
