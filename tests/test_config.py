@@ -330,3 +330,21 @@ def test_ragkits_own_retriever_is_checked_through_its_encoder() -> None:
 def test_every_own_component_imports_and_has_readable_options(role: str, name: str) -> None:
     for option in config.schema(role, name):
         assert option.shown
+
+
+REQUIRED: dict[str, dict[str, Any]] = {
+    "dense": {"encoder": {"name": "dpr", "model": "somewhere"}, "knowledge_base": "kb"}
+}
+
+
+@pytest.mark.parametrize(
+    ("role", "name"),
+    [(c.role, c.component.name) for c in registry.components() if c.distribution == "ragkit"],
+)
+def test_every_own_component_filled_in_is_right_and_stays_so(role: str, name: str) -> None:
+    table = {"name": name, **REQUIRED.get(name, {})}
+    filled = config.resolve(role, table)
+    back = config.read(config.dump(filled))
+    assert config.check(role, back) == []
+    assert config.resolve(role, back) == back
+    assert set(back) == {"name"} | {option.name for option in config.schema(role, name)}

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from ragkit import __version__
-from ragkit.cli import VERBS
+from ragkit import __version__, config, registry
+from ragkit.cli import VERBS, build
 
 
 def ragkit(*words: str) -> subprocess.CompletedProcess[str]:
@@ -76,6 +77,19 @@ def test_config_show_has_types_and_defaults() -> None:
     assert options["encoder"]["required"]
     assert options["temperature"] == {"type": "float", "required": False, "default": 1.0}
     assert "(required)" in ragkit("config", "show", "retriever", "dense").stdout
+
+
+@pytest.mark.parametrize(
+    ("role", "name"),
+    [(c.role, c.component.name) for c in registry.components() if c.distribution == "ragkit"],
+)
+def test_config_show_knows_every_component(role: str, name: str) -> None:
+    words = ["config", "show", role, name]
+    shown = CliRunner().invoke(build(), words).stdout
+    options = json.loads(CliRunner().invoke(build(), [*words, "--json"]).stdout)
+    assert set(options) == {option.name for option in config.schema(role, name)}
+    for option in options:
+        assert option in shown
 
 
 def test_config_check_fills_in(tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ def test_a_full_disk_is_one_line(words: list[str]) -> None:
         (["kb"], 2, ""),
         (["kb", "fly"], 2, "No such command 'fly'"),
         (["kb", "build"], 2, "Missing"),
+        (["kb", "search", "absent", "sky?", "-k", "0"], 2, "-k"),
         (["kb", "info", "absent"], 1, "'absent' is no folder"),
         (["config", "show", "indx", "faiss"], 2, "no role is named 'indx'; did you mean 'index'?"),
     ],

@@ -110,7 +110,7 @@ def search(
         list[str] | None,
         typer.Option("--encoder-option", "-e", help="As in model=FOLDER; repeatable."),
     ] = None,
-    k: Annotated[int, typer.Option("-k", "--k", help="How many.")] = 5,
+    k: Annotated[int, typer.Option("-k", "--k", min=1, help="How many.")] = 5,
     json: Json = False,
 ) -> None:
     """The passages nearest to a question, by exact scores."""
