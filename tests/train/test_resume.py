@@ -37,7 +37,9 @@ class Runs:
     def __init__(self, folder: Path) -> None:
         environment = {
             **os.environ,
-            "PYTHONPATH": str(SCRIPT.parents[1]),
+            "PYTHONPATH": os.pathsep.join(
+                [str(SCRIPT.parents[1]), os.environ.get("PYTHONPATH", "")]
+            ),
             "OMP_NUM_THREADS": str(torch.get_num_threads()),
             "TOKENIZERS_PARALLELISM": "false",
         }

@@ -50,7 +50,9 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
             text=True,
             env={
                 **os.environ,
-                "PYTHONPATH": str(SCRIPT.parents[1]),
+                "PYTHONPATH": os.pathsep.join(
+                    [str(SCRIPT.parents[1]), os.environ.get("PYTHONPATH", "")]
+                ),
                 "OMP_NUM_THREADS": "1",
                 "WORLD_SIZE": "2",
                 "RANK": str(rank),
