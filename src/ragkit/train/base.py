@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, cast
 
@@ -146,11 +146,15 @@ class MeanTrainer(transformers.Trainer):  # type: ignore[misc]
         One row stays, not counted, where nothing else would: every process has to take
         part in every step.
         """
-        state = self.accelerator.gradient_state
-        if self.args.world_size == 1 or not state.end_of_dataloader or state.remainder <= 0:
+        last = self.accelerator.gradient_state.end_of_dataloader
+        if self.args.world_size == 1 or not last or self.args.dataloader_drop_last:
             return batch
         size = self._train_batch_size
-        real = min(max(state.remainder - self.args.process_index * size, 0), batch["count"])
+        # Reckoned here: accelerate's own remainder is unknown where batches were skipped.
+        remainder = len(cast(Sized, self.train_dataset)) % (size * self.args.world_size)
+        if remainder == 0:
+            return batch
+        real = min(max(remainder - self.args.process_index * size, 0), batch["count"])
         kept = {
             name: value[: max(real, 1)] if isinstance(value, list) else value
             for name, value in batch.items()
@@ -173,6 +177,12 @@ class MeanTrainer(transformers.Trainer):  # type: ignore[misc]
         if mean.device.type == "cpu":  # elsewhere looking would make the device wait
             self._check_finite(mean.detach())
         return (mean, terms) if return_outputs else mean
+
+    def over_processes(self, sums: Tensor) -> Tensor:
+        """Sums over all processes; each of them has to ask."""
+        if self.args.world_size == 1:
+            return sums
+        return cast(Tensor, self.accelerator.reduce(sums, reduction="sum"))
 
     def _check_finite(self, loss: Tensor | float) -> None:
         value = float(loss)
@@ -235,15 +245,16 @@ class MeanTrainer(transformers.Trainer):  # type: ignore[misc]
         self._resumed = None
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        pending = float(self._tr_loss)
+        pending = float(self.over_processes(self._tr_loss)) / self.args.world_size
         self._check_finite(pending)
+        memory = self.memory()  # by every process, for it may add up theirs
         folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
         if self.args.should_save:
             checkpoints.write_state(
                 folder,
                 {
                     "course": self.course(),
-                    "memory": self.memory(),
+                    "memory": memory,
                     "pending_loss": pending,
                     "last_logged": self._globalstep_last_logged,
                 },

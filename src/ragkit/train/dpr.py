@@ -171,10 +171,7 @@ class ContrastiveTrainer(MeanTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds ``accuracy``."""
         if "loss" in logs and self._right is not None:
-            right = self._right
-            if self.args.world_size > 1:
-                right = cast(Tensor, self.accelerator.reduce(right, reduction="sum"))
-            answered, asked = right.tolist()
+            answered, asked = self.over_processes(self._right).tolist()
             logs["accuracy"] = answered / max(asked, 1.0)
             self._right = None
         super().log(logs, start_time)
@@ -198,12 +195,14 @@ class ContrastiveTrainer(MeanTrainer):
 
     def memory(self) -> dict[str, Any]:
         """What no log has shown yet."""
-        return {"right": None if self._right is None else self._right.tolist()}
+        right = self._right
+        return {"right": None if right is None else self.over_processes(right).tolist()}
 
     def remember(self, state: Mapping[str, Any]) -> None:
         """Take it up."""
-        if state["right"] is not None and self.args.process_index == 0:
-            self._right = torch.tensor(state["right"], device=self.args.device)
+        if state["right"] is not None:
+            kept = torch.tensor(state["right"], device=self.args.device)
+            self._right = kept if self.args.process_index == 0 else torch.zeros_like(kept)
 
 
 class _Towers(nn.Module):

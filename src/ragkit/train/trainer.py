@@ -153,10 +153,7 @@ class Trainer(MeanTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the signs of collapse to what a step logs."""
         if "loss" in logs and self.meter.sums is not None:
-            sums = self.meter.sums
-            if self.args.world_size > 1:
-                sums = cast(torch.Tensor, self.accelerator.reduce(sums, reduction="sum"))
-            logs.update(self.meter.flush(sums))
+            logs.update(self.meter.flush(self.over_processes(self.meter.sums)))
             if self.state.global_step % self.args.probe_steps == 0:
                 logs["probe_overlap"] = self._probe()
             self.watch.see(logs)
@@ -184,9 +181,7 @@ class Trainer(MeanTrainer):
         started = time.monotonic()
         examples = source if source is self.eval_dataset else _judged(source)
         mine = examples[self.args.process_index :: self.args.world_size]
-        sums = self._judge(mine)
-        if self.args.world_size > 1:
-            sums = cast(torch.Tensor, self.accelerator.reduce(sums, reduction="sum"))
+        sums = self.over_processes(self._judge(mine))
         *scores, loss, judged, scored = sums.tolist()
         logs = {
             f"{metric_key_prefix}_{name}": score / judged
@@ -260,7 +255,7 @@ class Trainer(MeanTrainer):
         sums = self.meter.sums
         return {
             "watch": self.watch.state(),
-            "meter": None if sums is None else sums.tolist(),
+            "meter": None if sums is None else self.over_processes(sums).tolist(),
             "terms": self.meter.names,
         }
 
@@ -269,8 +264,9 @@ class Trainer(MeanTrainer):
         self.watch.restore(state["watch"])
         self.meter.names = state["terms"]
         sums = state["meter"]
-        if sums is not None and self.args.process_index == 0:
-            self.meter.sums = torch.tensor(sums, dtype=torch.float64, device=self.args.device)
+        if sums is not None:
+            kept = torch.tensor(sums, dtype=torch.float64, device=self.args.device)
+            self.meter.sums = kept if self.args.process_index == 0 else torch.zeros_like(kept)
 
 
 def _judged(source: Source) -> list[Example]:
