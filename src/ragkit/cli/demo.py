@@ -22,6 +22,9 @@ def demo(
     steps: Annotated[
         int | None, typer.Option(help="Steps of joint training; by default enough.")
     ] = None,
+    k: Annotated[
+        int | None, typer.Option("--k", "-k", help="Passages a question in training; 8.")
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="A few steps and questions: does it run at all?")
     ] = False,
@@ -35,7 +38,7 @@ def demo(
     from ragkit.demo.run import run
     from ragkit.demo.settings import Settings
 
-    settings = Settings.of(quick=quick, seed=seed, steps=steps)
+    settings = Settings.of(quick=quick, seed=seed, steps=steps, k=k)
     figures = run(out, settings, from_scratch=from_scratch, dialogue=ask and not json)
     if json:
         terminal.json_object(figures)

@@ -178,7 +178,8 @@ def _heat(answer: Answer) -> str:
         )
         rows += f'<tr><th scope="row">{place + 1}</th>{cells}</tr>'
     return (
-        '<div class="scroll"><table class="heat"><caption>which passage each token came from, '
+        '<div class="scroll" tabindex="0" role="region" aria-label="posterior by token">'
+        '<table class="heat"><caption>which passage each token came from, '
         f"in percent</caption><thead><tr><td></td>{heads}</tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"
     )

@@ -25,11 +25,22 @@ class Settings:
     seed: int = 0
 
     @classmethod
-    def of(cls, *, quick: bool = False, seed: int = 0, steps: int | None = None) -> Settings:
+    def of(
+        cls,
+        *,
+        quick: bool = False,
+        seed: int = 0,
+        steps: int | None = None,
+        k: int | None = None,
+    ) -> Settings:
         """The demo's own, or a few steps and questions to see that all runs."""
         if steps is not None and steps < 1:
             raise ConfigError(f"--steps is {steps}; it must be at least 1")
+        if k is not None and k < 1:
+            raise ConfigError(f"--k is {k}; it must be at least 1")
         made = cls(seed=seed)
         if quick:
             made = replace(made, steps=4, batch=4, k=3, limit=12)
-        return made if steps is None else replace(made, steps=steps)
+        if steps is not None:
+            made = replace(made, steps=steps)
+        return made if k is None else replace(made, k=k)

@@ -19,7 +19,7 @@ from ragkit.rag import RAG
 
 
 def talk(parts: Parts, k: int) -> None:
-    """Answer until an empty line; ``swap`` changes the edition."""
+    """Answer until an empty line; ``:swap`` changes the edition."""
     console = Console(markup=False, highlight=False)
     rag = RAG(parts.rag.retriever, parts.rag.generator, "rag-token")
     edition = FIRST
@@ -28,7 +28,7 @@ def talk(parts: Parts, k: int) -> None:
     console.print("4  Your questions", style="bold")
     for one in examples(FIRST, "test", changed=True)[:3]:
         console.print(f"   {one.question}", style="dim")
-    console.print("   'swap' changes the edition, an empty line ends", style="dim")
+    console.print("   ':swap' changes the edition, an empty line ends", style="dim")
     while True:
         try:
             typed = input(f"\nfacts of {edition} > ").strip()
@@ -37,7 +37,7 @@ def talk(parts: Parts, k: int) -> None:
             return
         if not typed:
             return
-        if typed == "swap":
+        if typed in (":swap", "swap"):
             edition = EDITIONS[(EDITIONS.index(edition) + 1) % len(EDITIONS)]
             rag.swap(parts.bases[edition])
             continue
