@@ -178,8 +178,8 @@ def _heat(answer: Answer) -> str:
         )
         rows += f'<tr><th scope="row">{place + 1}</th>{cells}</tr>'
     return (
+        '<p class="note">which passage each token came from, in percent</p>'
         '<div class="scroll" tabindex="0" role="region" aria-label="posterior by token">'
-        '<table class="heat"><caption>which passage each token came from, '
-        f"in percent</caption><thead><tr><td></td>{heads}</tr></thead>"
+        f'<table class="heat"><thead><tr><td></td>{heads}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from ragkit.cli.terminal import status
 from ragkit.demo import world
 from ragkit.generate.seq2seq import Seq2SeqGenerator
 from ragkit.knowledge import KnowledgeBase
-from ragkit.progress import quiet
 from ragkit.protocols import Example
 from ragkit.rag import RAG
 from ragkit.retrieve.dense import DenseRetriever
@@ -31,7 +31,7 @@ class Parts(NamedTuple):
 
 def prepare(folder: Path, checkpoint: Path = world.CHECKPOINT) -> Parts:
     """Open the small models in float32 and build both knowledge bases below a folder."""
-    with quiet():
+    with status("opening the starting models"):
         encoder = DPREncoder(checkpoint / "encoder", pooling="mean", normalize=True).float()
         generator = Seq2SeqGenerator(checkpoint / "generator")
     generator.float()

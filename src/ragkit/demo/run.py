@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from ragkit import __version__
+from ragkit.cli.terminal import status
 from ragkit.demo import live, measure, page, report, talk, world
 from ragkit.demo.prepare import examples, prepare
 from ragkit.demo.settings import Settings
@@ -66,7 +67,8 @@ def run(
         parts, asked[live.FIRST][:: max(1, len(asked[live.FIRST]) // SHOWN)][:SHOWN], settings.read
     )
     parts.rag.swap(parts.bases[live.FIRST])
-    parts.rag.save_pretrained(out / "model")
+    with status("saving the model"):
+        parts.rag.save_pretrained(out / "model")
     figures["seconds"] = round(time.perf_counter() - began, 1)
     figures["peak_mebibytes"] = _peak()
     (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
