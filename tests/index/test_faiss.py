@@ -118,6 +118,23 @@ def test_search_parameters_matter_and_are_kept(tmp_path):
     assert recall(FaissIndex.load(tmp_path)) == 1.0
 
 
+@pytest.mark.parametrize("allowed", [None, np.arange(0, 3000, 2)], ids=["all", "allowed"])
+def test_a_graph_asked_for_many_looks_at_as_many(allowed, monkeypatch):
+    """faiss itself stops at efSearch, 16 by default, and leaves the rest empty."""
+    monkeypatch.setattr("ragkit.index.faiss.SCAN", 10)
+    vectors, queries = drawn(3000), drawn(20, 1).astype(np.float32)
+    index, k = built("HNSW16", vectors), 300
+    if allowed is None:
+        assert (index._index.search(queries, k)[1] < 0).any()
+        hits, truth = index.search(queries, k), exact(vectors).search(queries, k)
+    else:
+        hits = index.search_allowed(queries, k, allowed)
+        truth = exact(vectors).search_allowed(queries, k, allowed)
+    assert (hits.ids >= 0).all()
+    found = np.mean([np.isin(a, b).mean() for a, b in zip(hits.ids, truth.ids, strict=True)])
+    assert found > 0.9
+
+
 def test_adding_numbers_rows_on(tmp_path):
     vectors = drawn(300)
     index = built("HNSW16", vectors[:200])

@@ -32,7 +32,7 @@ class FaissIndex:
     Args:
         factory: a factory string (``HNSW32``, ``IVF4096,PQ64``, ``PQ192x4fs`` …).
         search: search parameters by faiss' names, as in ``{nprobe: 64}`` or
-            ``{efSearch: 128}``.
+            ``{efSearch: 128}``. A graph looks at k nodes at least, whatever efSearch is.
         train: vectors, drawn evenly, that a trained index learns from at most.
 
     Raises:
@@ -90,7 +90,7 @@ class FaissIndex:
         """The k nearest that the index finds of each of queries (B,D)."""
         index = self._ready()
         q = checks.queries(queries, k, index.d)
-        scores, ids = index.search(q, k)
+        scores, ids = index.search(q, k, params=_deep(index, k))
         return _hits(ids, scores)
 
     def search_allowed(
@@ -105,7 +105,7 @@ class FaissIndex:
         rows = checks.rows(allowed, int(index.ntotal))
         few = len(rows) <= SCAN
         cells = isinstance(index, faiss.IndexIVF)
-        parameters = _parameters(index, self.search_parameters)
+        parameters = _parameters(index, self.search_parameters, k)
         if parameters is None or (few and not cells):
             return self._scan(q, k, rows)
         if few:  # cells cannot give single vectors back, but all of them can be searched
@@ -211,11 +211,24 @@ def _make(factory: str, dimension: int, quiet: bool = False) -> Any:
         ) from error
 
 
-def _parameters(index: Any, given: dict[str, float]) -> Any:
+def _deep(index: Any, k: int) -> Any:
+    """Parameters that let a graph look at k nodes where its own efSearch is less, else None.
+
+    faiss does not do so by itself: beyond efSearch its answers are whatever it came across,
+    and exact scores cannot mend candidates that were never proposed.
+    """
+    if not isinstance(index, faiss.IndexHNSW) or k <= index.hnsw.efSearch:
+        return None
+    made = faiss.SearchParametersHNSW()
+    made.efSearch = min(k, int(index.ntotal))
+    return made
+
+
+def _parameters(index: Any, given: dict[str, float], k: int) -> Any:
     """Search parameters that can carry a selector, or None where the kind ignores them."""
     if isinstance(index, faiss.IndexHNSW):
         made = faiss.SearchParametersHNSW()
-        made.efSearch = int(given.get("efSearch", index.hnsw.efSearch))
+        made.efSearch = max(int(given.get("efSearch", index.hnsw.efSearch)), k)
         return made
     if isinstance(index, faiss.IndexIVF):
         made = faiss.SearchParametersIVF()
