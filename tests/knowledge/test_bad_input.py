@@ -21,6 +21,7 @@ from ragkit.errors import (
     DataError,
     EncoderMismatch,
     KnowledgeBaseError,
+    RagkitError,
     UnknownName,
 )
 from ragkit.knowledge import KnowledgeBase, disk, embedding
@@ -288,6 +289,30 @@ def test_a_changed_byte_is_named_by_verify(whole, tmp_path, name, place):
         base.verify()
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "offsets.raw", "index/faiss.json"])
+def test_any_one_bit_is_noticed(whole, tmp_path, name):
+    """The small files, that steer how the large ones are read, bit by bit."""
+    folder = damaged(whole, tmp_path, name)
+    file = folder / "generations/000003" / name
+    content = file.read_bytes()
+    for place in range(len(content)):
+        changed = bytearray(content)
+        changed[place] ^= 1 << place % 8
+        file.write_bytes(changed)
+        try:
+            KnowledgeBase.open(folder).verify()
+        except RagkitError:
+            continue
+        # White space is left, and what JSON says in two ways.
+        assert name == "manifest.json"
+        assert json.loads(changed) == json.loads(content)
+
+
+def without_sum(manifest: dict) -> dict:
+    """As somebody would write it who means to change it."""
+    return {name: value for name, value in manifest.items() if name != "sha256"}
+
+
 MANIFESTS = {
     "no JSON": (lambda m: "{", CorruptError, "cannot be read"),
     "a list": (lambda m: "[]", CorruptError, "cannot be read"),
@@ -303,8 +328,13 @@ MANIFESTS = {
         KnowledgeBaseError,
         "pip install --upgrade ragkit",
     ),
+    "another recall": (
+        lambda m: json.dumps({**m, "recall": {"recall@1": 1.0}}),
+        CorruptError,
+        "manifest.json is not what was written",
+    ),
     "an unknown index": (
-        lambda m: json.dumps({**m, "index": {"name": "nosuch"}}),
+        lambda m: json.dumps({**without_sum(m), "index": {"name": "nosuch"}}),
         UnknownName,
         "nosuch",
     ),

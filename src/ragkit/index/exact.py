@@ -128,7 +128,7 @@ class ExactIndex:
             meta = json.loads((directory / _META).read_text())
             index = cls(meta["device"], meta["block"])
             shape, dtype = (meta["rows"], meta["dimension"]), np.dtype(meta["dtype"])
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise CorruptError(
                 f"the exact index in {directory.name} cannot be read ({error})"
             ) from error

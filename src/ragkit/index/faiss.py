@@ -170,7 +170,8 @@ class FaissIndex:
         try:
             meta = json.loads((directory / _META).read_text())
             index = cls(meta["factory"], meta["search"], meta["train"])
-        except (OSError, ValueError, KeyError) as error:
+            written = (meta["rows"], meta["dimension"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise CorruptError(
                 f"the faiss index in {directory.name} cannot be read ({error})"
             ) from error
@@ -187,10 +188,10 @@ class FaissIndex:
                 continue
             index._mapped = flag != 0
             break
-        if (len(index), index.dimension) != (meta["rows"], meta["dimension"]):
+        if (len(index), index.dimension) != written:
             raise CorruptError(
                 f"{_INDEX} holds {len(index)} vectors of {index.dimension} dimensions, not the "
-                f"{meta['rows']} of {meta['dimension']} that were written"
+                f"{written[0]} of {written[1]} that were written"
             )
         if index._index.metric_type != faiss.METRIC_INNER_PRODUCT:
             raise CorruptError(f"{_INDEX} does not score by inner product")

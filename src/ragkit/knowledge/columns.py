@@ -101,7 +101,12 @@ class StoredTokens:
         self.tokenization = tokenization
         # Plain views of the maps: slicing np.memmap itself is several times slower.
         self._offsets = np.asarray(mapped(generation / OFFSETS, np.int64, (count + 1,)))
-        flat = mapped(generation / TOKENS, np.int32, (int(self._offsets[-1]),))
+        total, size = int(self._offsets[-1]), (generation / TOKENS).stat().st_size
+        if total * 4 != size:
+            raise CorruptError(
+                f"{OFFSETS} ends at {total} tokens, and {TOKENS} holds {size // 4}; build it again"
+            )
+        flat = mapped(generation / TOKENS, np.int32, (total,))
         self._flat = np.asarray(flat)
 
     def check(self) -> None:

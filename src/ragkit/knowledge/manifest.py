@@ -5,6 +5,7 @@ Knows the names and versions, not the contents of the files it lists.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -17,6 +18,7 @@ from ragkit.knowledge.disk import checksum
 FORMAT = 1
 NAME = "manifest.json"
 PASSAGES = "passages.arrow"
+_SUM = "sha256"  # of the manifest itself, in it
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class Manifest:
         return replace(self, recall=recall, files=files, created_by=f"ragkit {__version__}")
 
     def write(self, generation: Path) -> None:
-        text = json.dumps(asdict(self), indent=2, sort_keys=True)
+        body = asdict(self)
+        text = json.dumps({**body, _SUM: _sum_of(body)}, indent=2, sort_keys=True)
         (generation / NAME).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
@@ -78,6 +81,12 @@ class Manifest:
             raise KnowledgeBaseError(
                 f"the knowledge base has format {version} and this ragkit reads up to {FORMAT}: "
                 "pip install --upgrade ragkit"
+            )
+        said = found.pop(_SUM, None)
+        if said is not None and said != _sum_of(found):
+            raise CorruptError(
+                f"{generation.name}/{NAME} is not what was written (its sha256 differs); restore "
+                "it from a copy or build the knowledge base again"
             )
         try:
             return cls(**found)
@@ -118,6 +127,10 @@ def listed(
         if file.is_file() and file.name != NAME and name not in found:
             found[name] = {"bytes": file.stat().st_size, "sha256": _sum(file, sums)}
     return found
+
+
+def _sum_of(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 def _sum(file: Path, known: dict[int, str]) -> str:
