@@ -170,6 +170,16 @@ def test_damage_is_named(tmp_path, name, how):
         FaissIndex.load(tmp_path)
 
 
+def test_a_damaged_size_that_asks_for_all_memory_is_named(tmp_path, monkeypatch):
+    def read_index(*_):
+        raise MemoryError("std::bad_alloc")  # what faiss gives for some changed bits
+
+    built("Flat", drawn(50)).save(tmp_path)
+    monkeypatch.setattr(faiss, "read_index", read_index)
+    with pytest.raises(CorruptError, match=r"no whole faiss index: std::bad_alloc"):
+        FaissIndex.load(tmp_path)
+
+
 def test_another_index_in_its_place_is_noticed(tmp_path):
     built("Flat", drawn(50)).save(tmp_path)
     file = str(tmp_path / "index.faiss")

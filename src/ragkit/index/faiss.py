@@ -180,7 +180,7 @@ class FaissIndex:
         for flag in [*flags, 0]:
             try:
                 index._index = faiss.read_index(file, flag)
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:  # a damaged size may ask for anything
                 if flag == 0:
                     raise CorruptError(
                         f"{_INDEX} is no whole faiss index: {_reason(error)}"
