@@ -232,6 +232,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shape", choices=["base", "small"], default="base")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", choices=["steps", "answers"])
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     n = arguments.repeats
@@ -241,7 +242,7 @@ def main() -> None:
         ("RAG-Token", RagToken(), RagTokenForGeneration),
     )
     case = Case(arguments.shape, n_questions=4, n_passages=5)
-    for name, marginalizer, kind in models:
+    for name, marginalizer, kind in models if arguments.only != "answers" else ():
         for width, what in ((PADDED, "as shipped"), (case.longest, "padded to the longest")):
 
             def ours(m=marginalizer, bf16=False) -> float:
@@ -260,6 +261,15 @@ def main() -> None:
                 n,
             )
         )
+    if arguments.only != "steps":
+        rows += answers(case, max(1, n // 2))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def answers(case: Case, n: int) -> list[dict[str, object]]:
+    """Decoding, both models."""
+    rows = []
     for name, marginalizer, kind, beams in (
         ("RAG-Token beam 4", RagToken(), RagTokenForGeneration, 4),
         ("RAG-Token greedy", RagToken(), RagTokenForGeneration, 1),
@@ -283,7 +293,7 @@ def main() -> None:
                 f"{name}, B=4 K=5, transformers as shipped",
                 lambda m=marginalizer, b=beams: case.our_answer(m, b),
                 lambda k=kind, b=beams: case.their_answer(k, PADDED, b),
-                max(1, n // 2),
+                n,
             )
         )
     fast = RagSequence("fast")
@@ -292,11 +302,10 @@ def main() -> None:
             "RAG-Sequence Fast, beam 4, against Thorough as shipped",
             lambda: case.our_answer(fast, 4),
             lambda: case.their_answer(RagSequenceForGeneration, PADDED, 4),
-            max(1, n // 2),
+            n,
         )
     )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+    return rows
 
 
 def replace_source(case: Case) -> Case:

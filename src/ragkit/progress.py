@@ -61,6 +61,7 @@ class Progress:
                 TextColumn("{task.fields[rate]}"),
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
+                transient=True,  # what is done leaves no trace
             )
             self._task = self._bar.add_task(self.what, total=self.total, rate="")
             self._bar.start()

@@ -45,6 +45,9 @@ def build() -> typer.Typer:
 
 def main() -> NoReturn:
     """The entry point of the command ``ragkit``."""
+    # Threads that wait by spinning make a small model many times slower where another process
+    # wants the cores too. Read when torch is first imported; what the user has set stands.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         # Only a bare `ragkit --version` is spared the verbs.
         if sys.argv[1:] == ["--version"]:
