@@ -213,6 +213,33 @@ def test_save_by_reference_takes_another_knowledge_base(tmp_path):
         assert again.answer(["x"], k=1, max_new_tokens=3)[0].passages[0].id[0] == "o"
 
 
+def test_push_to_hub_hands_over_a_folder_that_opens(tmp_path, monkeypatch):
+    pushed = {}
+
+    class Hub:
+        """What `ModelHubMixin` asks of the hub, without one."""
+
+        def __init__(self, **_):
+            pass
+
+        def create_repo(self, repo_id, **_):
+            return type("Url", (), {"repo_id": repo_id})()
+
+        def upload_folder(self, *, repo_id, folder_path, **_):
+            shutil.copytree(folder_path, tmp_path / "there")
+            pushed["name"] = repo_id
+            return "https://hub.example/commit"
+
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Hub)
+    rag = build(tmp_path / "kb")
+    rag.save_pretrained(
+        tmp_path / "model", copy_knowledge_base=True, push_to_hub=True, repo_id="me/model"
+    )
+    assert pushed["name"] == "me/model"
+    again = RAG.from_pretrained(tmp_path / "there", knowledge_base=tmp_path / "kb")
+    assert again.answer(["x"], k=1, max_new_tokens=3)[0].passages
+
+
 def test_marginalizer_options_are_kept(tmp_path):
     rag = build(tmp_path / "kb")
     rag.marginalizer = RagSequence("fast")
