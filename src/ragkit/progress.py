@@ -54,14 +54,15 @@ class Progress:
                 Progress as Bar,
             )
 
+            console = Console(stderr=True)
             self._bar = Bar(
                 TextColumn("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[rate]}"),
                 TimeRemainingColumn(),
-                console=Console(stderr=True),
-                transient=True,  # what is done leaves no trace
+                console=console,
+                transient=console.is_terminal,  # what is done leaves no trace there
             )
             self._task = self._bar.add_task(self.what, total=self.total, rate="")
             self._bar.start()
