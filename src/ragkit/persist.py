@@ -104,8 +104,8 @@ def card(rag: RAG) -> ModelCard:
 | generator | `{type(rag.generator).__name__}` | {_count(rag.generator):,} |
 | marginalizer | `{type(rag.marginalizer).__name__}` | – |
 
-{count:,} parameters in all. Made with [ragkit](https://pypi.org/project/ragkit/); the model
-is that of Lewis et al. 2020, *Retrieval-Augmented Generation for Knowledge-Intensive NLP
+{count:,} parameters in all. Made with ragkit (`pip install ragkit`); the
+model is that of Lewis et al. 2020, *Retrieval-Augmented Generation for Knowledge-Intensive NLP
 Tasks* (arXiv 2005.11401).
 
 ```python
