@@ -292,6 +292,25 @@ def test_a_save_that_dies_leaves_the_model_that_was_there(tmp_path, monkeypatch)
     assert loss == pytest.approx(after, abs=1e-5)
 
 
+@pytest.mark.parametrize("after", [False, True])
+def test_an_interrupt_around_the_switch_leaves_a_model_that_opens(tmp_path, monkeypatch, after):
+    rag = build(tmp_path / "kb")
+    rag.save_pretrained(tmp_path / "model")
+    replace = persist._replace
+
+    def interrupted(path, text):
+        if after:
+            replace(path, text)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(persist, "_replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        rag.save_pretrained(tmp_path / "model")
+    assert RAG.from_pretrained(tmp_path / "model").answer(["x"], k=1, max_new_tokens=2)
+    parts = {one.name for one in (tmp_path / "model").glob("parts-*")}
+    assert ("parts-2" in parts) == after
+
+
 class Unregistered(RagSequence):
     pass
 

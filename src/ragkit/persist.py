@@ -49,7 +49,9 @@ def save(rag: RAG, directory: Path, copy_knowledge_base: bool) -> None:
         }
         _replace(directory / CONFIG, json.dumps(config, indent=2) + "\n")
     except BaseException:
-        shutil.rmtree(parts, ignore_errors=True)
+        # An interrupt may come just after the switch: then the new parts are the model.
+        if not (directory / CONFIG).is_file() or _read(directory)["parts"] != parts.name:
+            shutil.rmtree(parts, ignore_errors=True)
         raise
     if not (directory / "README.md").exists():
         card(rag).save(directory / "README.md")

@@ -154,7 +154,7 @@ class RAG(
                 the retriever has none.
         """
         texts = _texts([questions] if isinstance(questions, str) else questions, "questions")
-        options = self._generation(generation)
+        options = self.generation_options(generation)
         was_training = self.training
         self.eval()
         try:
@@ -228,7 +228,11 @@ class RAG(
                 before = text
         return shown, tuple(pieces)
 
-    def _generation(self, options: dict[str, Any]) -> GenerationConfig:
+    def generation_options(self, options: dict[str, Any]) -> GenerationConfig:
+        """The generator's own options with these in their place.
+
+        Raises `ConfigError` naming every option that transformers does not know.
+        """
         config = deepcopy(self.generator.generation_config)
         known = [name for name in vars(config) if not name.startswith("_")]
         faults = [

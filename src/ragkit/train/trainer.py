@@ -82,7 +82,7 @@ class Trainer(MeanTrainer):
         )
         metrics = args.eval_metrics if judged is not None else []
         if judged is not None:
-            rag._generation(args.generation)  # a misspelt option is better known now
+            rag.generation_options(args.generation)  # a misspelt option is better known now
         self.metrics = {n: cast(Metric, registry.make("metric", n)) for n in metrics}
         super().__init__(
             Learner(rag, objective, args.label_smoothing_factor),
