@@ -19,6 +19,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from ragkit.generate import sdpa
+
 NAME = "ragkit"
 
 _slots: ContextVar[tuple[Tensor, int] | None] = ContextVar("ragkit_slots", default=None)
@@ -58,10 +60,7 @@ def grouped_attention(
     # Only cross-attention sees other key rows than query rows, or a ragged grouping
     # (self-attention always has as many keys as queries and R rows of them).
     if n_rows == n_pairs:
-        same: tuple[Tensor, Tensor | None] = sdpa_attention_forward(
-            module, query, key, value, attention_mask, **options
-        )
-        return same
+        return _attend(module, query, key, value, attention_mask, **options)
     heads, length = query.shape[1], query.shape[2]
     if slots is None:
         if n_rows % n_pairs:
@@ -79,11 +78,42 @@ def grouped_attention(
     # A position bias of a cross-attention is all zeros (T5 has none there).
     options.pop("position_bias", None)
     options.pop("is_causal", None)
-    out, _ = sdpa_attention_forward(
+    out, _ = _attend(
         module, side_by_side, key, value, mask, is_causal=False, **options
     )  # (P, width·L, H, ·)
     out = out.view(n_pairs * width, length, heads, -1)  # one row per slot again
     return (out if slots is None else out.index_select(0, slots[0])), None
+
+
+def _attend(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    **options: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """transformers' SDPA, with our backward where that is quicker."""
+    causal = is_causal if is_causal is not None else getattr(module, "is_causal", False)
+    plain = mask is not None or not causal or query.shape[2] == 1
+    if plain and options.get("position_bias") is None and sdpa.wanted(query, dropout):
+        out = sdpa.attention(query, key, value, mask, scaling)  # (R,H,L,·)
+        return out.transpose(1, 2).contiguous(), None
+    found: tuple[Tensor, Tensor | None] = sdpa_attention_forward(
+        module,
+        query,
+        key,
+        value,
+        mask,
+        dropout=dropout,
+        scaling=scaling,
+        is_causal=is_causal,
+        **options,
+    )
+    return found
 
 
 AttentionInterface.register(NAME, grouped_attention)

@@ -191,6 +191,9 @@ def _share_pairs(model: PreTrainedModel) -> bool:
     if not model._can_set_attn_implementation():
         return False
     model.set_attn_implementation(attention.NAME)
+    encoder = model.get_encoder()  # of its own configuration in an EncoderDecoderModel
+    if encoder is not None and encoder._can_set_attn_implementation():
+        encoder.set_attn_implementation(attention.NAME)
     return bool(model.config._attn_implementation == attention.NAME)
 
 
