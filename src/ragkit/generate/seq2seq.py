@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
@@ -26,6 +26,7 @@ from transformers import (
 
 from ragkit.errors import ConfigError, DataError
 from ragkit.generate import attention
+from ragkit.generate.encode import by_length
 from ragkit.generate.form import BART, Form
 from ragkit.generate.reading import Seq2SeqReading
 from ragkit.generate.sources import SourceBuilder, pad
@@ -100,16 +101,21 @@ class Seq2SeqGenerator(nn.Module):
         """
         sources = self.sources.of_pairs(questions, retrieved)
         tokens, mask = sources.tokens.to(self.device), sources.mask.to(self.device)  # (P,S)
-        options = {}
+        segments = None
         if sources.segments is not None and _has_segments(self.model):
-            options["token_type_ids"] = sources.segments.to(self.device)
-        states = self.model.get_encoder()(
-            input_ids=tokens, attention_mask=mask, return_dict=True, **options
-        ).last_hidden_state  # (P,S,·)
+            segments = sources.segments.to(self.device)
+        states = by_length(self._encode, tokens, mask, segments)  # (P,S,·)
         start = self.generation_config.decoder_start_token_id
         return Seq2SeqReading(
             self.model, states, mask, sources.rows.to(self.device), start, self.grouped
         )
+
+    def _encode(self, tokens: Tensor, mask: Tensor, segments: Tensor | None) -> Tensor:
+        options = {} if segments is None else {"token_type_ids": segments}
+        states: Tensor = self.model.get_encoder()(
+            input_ids=tokens, attention_mask=mask, return_dict=True, **options
+        ).last_hidden_state
+        return states
 
     def targets(self, texts: Sequence[str]) -> Targets:
         """Tokens (N,T) of targets: forced BOS if the model has one, text, EOS.
