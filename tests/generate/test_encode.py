@@ -18,7 +18,7 @@ def padded(lengths: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randint(5, 40, mask.shape) * mask, mask
 
 
-LENGTHS = [3, 60, 5, 9, 40, 7, 2, 17, 33, 4, 6, 8]
+LENGTHS = [3, 60, 5, 9, 40, 7, 2, 17, 33, 4, 6, 8, 30, 11, 3, 21, 48, 5, 13, 19, 2, 7]
 
 
 @pytest.mark.parametrize("make", [tiny.bart, tiny.t5, tiny.bert2bert])

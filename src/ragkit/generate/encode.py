@@ -20,7 +20,8 @@ GROUPS = 4
 ROUND = 16
 """Widths are multiples of this: low-precision kernels are compiled for each width anew."""
 WORTH = 0.9
-"""Groups are made where they leave at most this share of the tokens."""
+LEAST = 512
+"""Groups are made where they leave at most this share of the tokens, and so many fewer."""
 
 
 def by_length(encode: Encode, tokens: Tensor, mask: Tensor, segments: Tensor | None) -> Tensor:
@@ -55,4 +56,5 @@ def _groups(lengths: Tensor, longest: int) -> list[tuple[int, int]]:
         part = ascending[start : start + size]
         groups.append((len(part), min(longest, -(-max(part[-1], 1) // ROUND) * ROUND)))
     cost = sum(count * width for count, width in groups)
-    return groups if cost <= WORTH * n_pairs * longest else []
+    whole = n_pairs * longest
+    return groups if cost <= min(WORTH * whole, whole - LEAST) else []
