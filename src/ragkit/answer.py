@@ -50,7 +50,8 @@ class Answer:
     log_likelihood: log p(y|x) in nats; -inf where nothing was found.
     passages: the K passages read, best retrieved first.
     n_best: all outputs asked for, best first; the first is this one.
-    tokens: the pieces of ``text``, one for each token that shows.
+    tokens: the pieces of ``text``, one for each token that shows; of the text as the
+        generator wrote it, where ``text`` has the spelling of a passage.
     token_posterior: for each piece, p(z|x,y_i,y_<i) over the K passages (Figure 2 of the
         paper); None for marginalizers with one passage for the whole output.
     """

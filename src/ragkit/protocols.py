@@ -412,3 +412,15 @@ class SupportsSmoothing(Protocol):
     """
 
     def score_smoothed(self, targets: Targets, rows: Tensor, epsilon: float) -> Tensor: ...
+
+
+@runtime_checkable
+class SupportsQuoting(Protocol):
+    """A generator that can give an output as a passage spells it."""
+
+    def quote(self, tokens: Sequence[int], passages: Sequence[Passage]) -> str | None:
+        """The words of the first of the passages that holds these tokens.
+
+        None where none does: then the text is what ``text`` makes of the tokens.
+        """
+        ...

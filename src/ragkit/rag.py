@@ -25,9 +25,11 @@ from ragkit.protocols import (
     Hypothesis,
     Marginalizer,
     Objective,
+    Passage,
     Retrieved,
     Retriever,
     SupportsFilter,
+    SupportsQuoting,
     SupportsSmoothing,
 )
 
@@ -193,7 +195,7 @@ class RAG(
             return Answer(question, "", -torch.inf, (), (), ())
         best = beam[0]
         prior, posterior = best.prior.exp().tolist(), best.posterior.exp().tolist()
-        texts = self.generator.text([one.tokens.tolist() for one in beam])
+        texts = self._spelled(beam, passages)
         shown, pieces = self._pieces(best.tokens.tolist())
         by_token = None
         if best.token_posterior is not None:
@@ -215,6 +217,18 @@ class RAG(
             tokens=pieces,
             token_posterior=by_token,
         )
+
+    def _spelled(self, beam: Sequence[Hypothesis], passages: Sequence[Passage | None]) -> list[str]:
+        """What each hypothesis says, in the words of the passage it came from if need be."""
+        texts = self.generator.text([one.tokens.tolist() for one in beam])
+        if not isinstance(self.generator, SupportsQuoting):
+            return texts
+        for place, one in enumerate(beam):
+            likely = one.posterior.argsort(descending=True, stable=True).tolist()
+            held = [passage for i in likely if (passage := passages[i]) is not None]
+            quoted = self.generator.quote(one.tokens.tolist(), held)
+            texts[place] = texts[place] if quoted is None else quoted
+        return texts
 
     def _pieces(self, tokens: list[int]) -> tuple[list[int], tuple[str, ...]]:
         """Which tokens show, and what each adds to the text."""

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ from ragkit.errors import ConfigError, DataError
 from ragkit.generate import attention
 from ragkit.generate.encode import by_length
 from ragkit.generate.form import BART, Form
+from ragkit.generate.quoting import Quoter
 from ragkit.generate.reading import Seq2SeqReading
 from ragkit.generate.sources import SourceBuilder, pad
 from ragkit.protocols import Passage, Retrieved, Targets
@@ -46,9 +47,12 @@ class Seq2SeqGenerator(nn.Module):
         max_source: tokens in a source at most; the released models' 300, or the model's
             own limit where that is less. The passage is cut, never the question.
         max_target: tokens in a target at most; the model's own limit by default.
+        spelling: of answers: as the ``tokenizer`` decodes them, or, for one that loses case
+            or spacing, as the ``passage`` that holds the answer's tokens has them.
 
     Raises:
-        ConfigError: a form without question or text, a model that cannot be loaded.
+        ConfigError: a form without question or text, a model that cannot be loaded, the
+            passage's spelling without a fast tokenizer.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Seq2SeqGenerator(nn.Module):
         form: str = BART,
         max_source: int = 300,
         max_target: int | None = None,
+        spelling: Literal["tokenizer", "passage"] = "tokenizer",
     ) -> None:
         super().__init__()
         if isinstance(model, (str, Path)):
@@ -77,6 +82,10 @@ class Seq2SeqGenerator(nn.Module):
         self.max_target = min(max_target or limit or 1 << 30, limit or 1 << 30)
         self.form = Form.parse(form)
         self.sources = SourceBuilder(tokenizer, self.form, self.max_source)
+        if spelling not in ("tokenizer", "passage"):
+            raise ConfigError(f"spelling is {spelling!r}; it can be 'tokenizer' or 'passage'")
+        self.spelling = spelling
+        self._quoter = Quoter(tokenizer) if spelling == "passage" else None
         self.grouped = _share_pairs(model)
         self.generation_config = _generation_config(model)
 
@@ -148,6 +157,13 @@ class Seq2SeqGenerator(nn.Module):
             )
         ]
 
+    def quote(self, tokens: Sequence[int], passages: Sequence[Passage]) -> str | None:
+        """These tokens as the first passage that holds them in a row spells them.
+
+        None where none does, and where the spelling is the tokenizer's.
+        """
+        return None if self._quoter is None else self._quoter.quote(tokens, passages)
+
     def save(self, directory: Path) -> None:
         """Weights as safetensors, tokenizer and options, below a folder."""
         self.model.save_pretrained(directory)
@@ -156,6 +172,7 @@ class Seq2SeqGenerator(nn.Module):
             "form": self.form.template,
             "max_source": self.max_source,
             "max_target": self.max_target,
+            "spelling": self.spelling,
         }
         (directory / _OPTIONS).write_text(json.dumps(options, indent=2) + "\n")
 
