@@ -99,3 +99,11 @@ def test_fingerprint_outlives_saving_and_sees_another_vocabulary(words, tmp_path
     again.add_tokens(["sun"])
     assert tokenizer_fingerprint(words) != tokenizer_fingerprint(again)
     assert tokenizer_fingerprint(words) != tokenizer_fingerprint(tiny.tokenizer())
+
+
+def test_title_and_text_as_sentences(words):
+    passages = [Passage("1", "moon", "it is"), Passage("2", "", "it is")]
+    rows = EncoderForm(16, 16, passage="title. text").passage_ids(words, passages)
+    assert [row["input_ids"] for row in rows] == [
+        words(text)["input_ids"] for text in ("moon. it is", "it is")
+    ]

@@ -50,7 +50,8 @@ class DPREncoder(nn.Module):
         max_question, max_passage: tokens, with special tokens; 256 as in DPR, or the
             model's window where that is shorter. Longer passages are cut at the end.
         cut_questions: cut longer questions too, instead of refusing them.
-        passage_form: ``title [SEP] text`` (the paper's), ``title text`` or ``text``.
+        passage_form: ``title [SEP] text`` (the paper's), ``title. text``,
+            ``title text`` or ``text``.
         segments: the tokenizer's segment ids; by default all are zero as in DPR.
         question_prefix, passage_prefix: text before each, for models trained with one.
         dtype: what the passage tower computes in. The question tower learns, so it stays

@@ -18,8 +18,8 @@ from transformers import PreTrainedTokenizerBase
 from ragkit.errors import ConfigError, DataError
 from ragkit.protocols import Passage
 
-PassageForm = Literal["title [SEP] text", "title text", "text"]
-PASSAGE_FORMS = ("title [SEP] text", "title text", "text")
+PassageForm = Literal["title [SEP] text", "title. text", "title text", "text"]
+PASSAGE_FORMS = ("title [SEP] text", "title. text", "title text", "text")
 
 _PROBE = (
     ("Who wrote it?", None),
@@ -88,8 +88,8 @@ class EncoderForm:
         texts: list[str] = []
         for place, passage in enumerate(passages):
             text = clean_passage(passage.text)
-            if self.passage == "title text" and passage.title:
-                text = f"{passage.title} {text}"
+            if self.passage in ("title. text", "title text") and passage.title:
+                text = f"{passage.title}{self.passage[5:-4]}{text}"
             as_pair = self.passage == "title [SEP] text" and bool(passage.title)
             (pairs if as_pair else singles).append(place)
             texts.append(text if as_pair else self.passage_prefix + text)
