@@ -11,6 +11,7 @@ marks it as deleted, its vector, its label), then the links of its upper layers.
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ class Expected:
     elements: int
     rows: int
     M: int
+    ef_construction: int
     removed: NDArray[np.int64]
 
 
@@ -87,6 +89,7 @@ def _header(name: str, header: bytes, expected: Expected) -> tuple[int, int]:
         "the links of an upper layer": (found[8], expected.M),
         "the links of the ground layer": (found[9], 2 * expected.M),
         "M": (found[10], expected.M),
+        "ef_construction": (found[12], max(expected.ef_construction, expected.M)),
     }
     for what, (is_, should) in known.items():
         if is_ != should:
@@ -98,8 +101,10 @@ def _header(name: str, header: bytes, expected: Expected) -> tuple[int, int]:
     capacity, maxlevel, entry = found[1], found[6], found[7]
     if capacity < expected.elements:
         raise CorruptError(f"{name}: it says that {capacity} elements fit and holds {found[2]}")
-    if not (0 <= maxlevel < 64 and entry < expected.elements and found[11] > 0):
+    if not (0 <= maxlevel < 64 and entry < expected.elements):
         raise CorruptError(f"{name}: its highest layer {maxlevel} or entry point {entry} cannot be")
+    if not math.isclose(found[11], 1 / math.log(expected.M)):  # layers of what is added later
+        raise CorruptError(f"{name}: its layer factor is {found[11]}, not 1/log({expected.M})")
     return maxlevel, entry
 
 

@@ -85,6 +85,11 @@ class HnswlibIndex:
         """Rows that a search can give."""
         return int(self._live.sum())
 
+    @property
+    def elements(self) -> int:
+        """Vectors in the graph, those of removed rows among them: what takes memory."""
+        return 0 if self._graph is None else int(self._graph.get_current_count())
+
     # ------------------------------------------------------------------ changing
 
     def build(self, vectors: NDArray[Any]) -> None:
@@ -107,7 +112,7 @@ class HnswlibIndex:
         graph = self._ready()
         checks.vectors(vectors, self.dimension)
         vacant = self._vacant()
-        needed = graph.get_current_count() + max(0, len(vectors) - vacant)
+        needed = self.elements + max(0, len(vectors) - vacant)
         room = graph.get_max_elements()
         if needed > room:
             graph.resize_index(max(needed, room + room // 2))
@@ -142,7 +147,7 @@ class HnswlibIndex:
 
     def _vacant(self) -> int:
         """Elements of removed rows whose place may be taken."""
-        return int(self._graph.get_current_count()) - self.live if self.replace_deleted else 0
+        return self.elements - self.live if self.replace_deleted else 0
 
     # ----------------------------------------------------------------- searching
 
@@ -237,7 +242,7 @@ class HnswlibIndex:
             space=_SPACE,
             dimension=self.dimension,
             rows=self._rows,
-            elements=int(graph.get_current_count()),
+            elements=self.elements,
             capacity=int(graph.get_max_elements()),
             options=self._options(),
             removed=np.flatnonzero(~self._live),
@@ -260,7 +265,12 @@ class HnswlibIndex:
         except (TypeError, ConfigError) as error:
             raise CorruptError(f"the options in {directory.name} cannot be: {error}") from error
         expected = graphfile.Expected(
-            meta.dimension, meta.elements, meta.rows, index.M, meta.removed
+            dimension=meta.dimension,
+            elements=meta.elements,
+            rows=meta.rows,
+            M=index.M,
+            ef_construction=index.ef_construction,
+            removed=meta.removed,
         )
         graphfile.check(directory / _GRAPH, expected)
         graph = hnswlib.Index(space=_SPACE, dim=meta.dimension)
