@@ -7,6 +7,7 @@ the model's. Knows nothing of retrieval.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,8 +43,10 @@ def add(model: PreTrainedModel, options: Mapping[str, Any]) -> None:
     if getattr(model, "_hf_peft_config_loaded", False):
         raise ConfigError("the model has adapters already; leave out lora=, or load it without")
     try:
-        # Fresh adapters as a rule change nothing at first: B is zero.
-        model.add_adapter(LoraConfig(task_type="CAUSAL_LM", **options))
+        with warnings.catch_warnings():
+            # GPT-2 keeps its matrices transposed; peft sees that by itself, and says so.
+            warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")
+            model.add_adapter(LoraConfig(task_type="CAUSAL_LM", **options))
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"lora={dict(options)!r} is refused by peft: {error}\n"

@@ -128,4 +128,7 @@ def is_checkpointing(model: PreTrainedModel) -> bool:
 
     So in training mode alone, but there also where gradients are off.
     """
-    return bool(model.training and getattr(model, "is_gradient_checkpointing", False))
+    # The model's own property has had several names; its layers' flag has had one.
+    return bool(model.training) and any(
+        getattr(module, "gradient_checkpointing", False) for module in model.modules()
+    )
