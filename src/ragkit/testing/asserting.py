@@ -67,7 +67,8 @@ def array(value: Any) -> NDArray[Any]:
     """Numbers as a numpy array of their own, wherever they were."""
     if hasattr(value, "detach"):
         value = value.detach().cpu()
-        return np.array(value.double() if value.is_floating_point() else value)
+        value = value.double() if value.is_floating_point() else value
+        return np.array(value.numpy())
     found = np.array(value)
     return found.astype(np.float64) if found.dtype.kind == "f" else found
 
