@@ -1,0 +1,278 @@
+"""The laws of an objective: one loss a question, of what the evidence says and nothing else.
+
+Tried with both of the paper's marginalizers (section 2.1 and 2.4). Knows
+`ragkit.protocols.Evidence`; no model and no text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ragkit.marginalize.rag_sequence import RagSequence
+from ragkit.marginalize.rag_token import RagToken
+from ragkit.protocols import Evidence
+from ragkit.testing.asserting import attempt, must, same, unchanged
+from ragkit.testing.kit import Conformance
+
+
+class ObjectiveConformance(Conformance):
+    """The laws of an `Objective`."""
+
+    role = "objective"
+
+    # ---------------------------------------------------------------------- the terms
+
+    def test_terms(self) -> None:
+        """It gives named terms (B,), finite, and one of them is ``loss``."""
+        for evidence in self._evidences():
+            with attempt("objective(evidence)", "it must return a mapping of terms"):
+                terms = self.made()(evidence)
+            must(
+                isinstance(terms, Mapping) and "loss" in terms,
+                f"the objective gave {_shown(terms)}; give a mapping with the term 'loss'",
+            )
+            for name, term in terms.items():
+                must(
+                    isinstance(term, Tensor) and tuple(term.shape) == (len(evidence.scores),),
+                    f"the term {name!r} has the shape {tuple(getattr(term, 'shape', ()))}; give "
+                    "one number for each question, (B,), for the mean is the trainer's to take",
+                )
+                must(term.isfinite().all(), f"the term {name!r} is NaN or infinite")
+
+    def test_needs_generator_gradient(self) -> None:
+        """needs_generator_gradient is a truth value, known before the first step."""
+        value = getattr(self.made(), "needs_generator_gradient", None)
+        must(
+            isinstance(value, bool),
+            f"needs_generator_gradient is {value!r}; say True where the loss trains the generator, "
+            "False where its log-probabilities are only looked at",
+        )
+
+    def test_deterministic(self) -> None:
+        """The same evidence gives the same loss."""
+        for evidence in self._evidences():
+            objective = self.made()
+            same(
+                self._loss(objective, evidence),
+                self._loss(objective, evidence),
+                0.0,
+                "the same evidence gives two losses; draw nothing at random, and keep nothing of a "
+                "step",
+            )
+
+    # -------------------------------------------------------------- what must not matter
+
+    def test_batch_of_one_is_a_row_of_the_batch(self) -> None:
+        """A question alone has the loss that it has in a batch."""
+        for evidence in self._evidences():
+            loss = self._loss(self.made(), evidence)
+            for b in range(len(loss)):
+                alone = _map(evidence, lambda table, b=b: table[b : b + 1])
+                same(
+                    self._loss(self.made(), alone)[0],
+                    loss[b],
+                    self.tolerance,
+                    f"question {b} alone has another loss than in a batch; take no mean or sum "
+                    "over B, for accumulation and the last batch would change it",
+                )
+
+    def test_order_of_passages(self) -> None:
+        """Passages in another order give the same loss."""
+        for evidence in self._evidences():
+            order = torch.tensor([2, 0, 3, 1])
+            turned = replace(
+                evidence,
+                scores=evidence.scores[:, order],
+                mask=evidence.mask[:, order],
+                token_logp=evidence.token_logp[:, order],
+            )
+            same(
+                self._loss(self.made(), turned),
+                self._loss(self.made(), evidence),
+                self.tolerance,
+                "passages in another order give another loss; treat them all alike",
+            )
+
+    def test_absent_passages(self) -> None:
+        """An absent passage (score -inf) changes neither loss nor gradient, and makes no NaN."""
+        for evidence in self._evidences():
+            pad = torch.nn.functional.pad
+            wider = replace(
+                evidence,
+                scores=pad(evidence.scores, (0, 1), value=-torch.inf),
+                mask=pad(evidence.mask, (0, 1)),
+                token_logp=pad(evidence.token_logp, (0, 0, 0, 1)),
+            )
+            advice = "weigh it with its prior, which is 0, and mask it before you compute with it"
+            same(
+                self._loss(self.made(), wider),
+                self._loss(self.made(), evidence),
+                self.tolerance,
+                f"an absent passage changes the loss; {advice}",
+            )
+            gradient = self._gradient(wider)[0]
+            if gradient is not None:
+                must(
+                    gradient.isfinite().all() and (gradient[:, -1] == 0).all(),
+                    f"an absent passage makes the gradient NaN, or has one itself; {advice}",
+                )
+
+    def test_padding(self) -> None:
+        """What stands at the padding of targets does not matter."""
+        for evidence in self._evidences():
+            hidden = ~evidence.target_mask[:, None, :]
+            rubbish = replace(evidence, token_logp=evidence.token_logp.masked_fill(hidden, -9.0))
+            same(
+                self._loss(self.made(), rubbish),
+                self._loss(self.made(), evidence),
+                self.tolerance,
+                "a value at padding changes the loss; count tokens only where target_mask is True",
+            )
+
+    def test_one_passage(self) -> None:
+        """One passage alone gives a finite loss and gradient."""
+        for evidence in self._evidences():
+            first = replace(
+                evidence,
+                scores=evidence.scores[:, :1],
+                mask=evidence.mask[:, :1],
+                token_logp=evidence.token_logp[:, :1],
+            )
+            must(
+                self._loss(self.made(), first).isfinite().all(), "with K = 1 the loss is no number"
+            )
+            for gradient in self._gradient(first):
+                must(
+                    gradient is None or gradient.isfinite().all(),
+                    "with K = 1 the gradient is NaN or infinite; do not divide by how scores differ",
+                )
+
+    def test_inputs_are_not_changed(self) -> None:
+        """The evidence is left as it was."""
+        for evidence in self._evidences():
+            tables = {
+                name: getattr(evidence, name)
+                for name in ("scores", "mask", "token_logp", "target_mask")
+            }
+            with unchanged("the objective", **tables):
+                self._loss(self.made(), evidence)
+
+    # ----------------------------------------------------------------------- learning
+
+    def test_gradient_is_where_it_is_declared(self) -> None:
+        """Token log-probabilities have a gradient if, and only if, needs_generator_gradient."""
+        for evidence in self._evidences():
+            of_scores, of_tokens = self._gradient(evidence)
+            declared = self.made().needs_generator_gradient
+            reached = of_tokens is not None and bool((of_tokens != 0).any())
+            must(
+                reached or not declared,
+                "needs_generator_gradient is True, but the loss has no gradient into token_logp; "
+                "do not detach them, or declare False and save the memory",
+            )
+            must(
+                not reached or declared,
+                "needs_generator_gradient is False, but the loss has a gradient into token_logp, "
+                "which training would then drop in silence; detach them, or declare True",
+            )
+            must(
+                of_scores is not None or reached,
+                "the loss has no gradient into scores nor token_logp, so nothing is trained",
+            )
+
+    def test_without_generator_gradient(self) -> None:
+        """Token log-probabilities without gradient give the same loss, and the scores the same."""
+        for evidence in self._evidences():
+            attached, _ = self._gradient(evidence)
+            if attached is None:
+                self.skip("this objective trains the generator alone")
+                return
+            scores = evidence.scores.clone().requires_grad_()
+            loss = self._loss(self.made(), replace(evidence, scores=scores))
+            must(
+                loss.requires_grad,
+                "with token_logp detached the loss has no gradient; compute it from scores",
+            )
+            (detached,) = torch.autograd.grad(loss.sum(), scores)
+            same(
+                detached,
+                attached,
+                self.tolerance,
+                "the gradient into scores depends on whether token_logp carries one",
+            )
+
+    def test_downhill(self) -> None:
+        """A small step against the gradient lowers the loss: the gradient is that of the loss."""
+        for evidence in self._evidences():
+            before = self._loss(self.made(), evidence).sum()
+            of_scores, of_tokens = self._gradient(evidence)
+            rate, fall = 1e-2, 0.0
+            scores, tokens = evidence.scores, evidence.token_logp
+            if of_scores is not None:
+                scores = scores - rate * of_scores
+                fall += rate * float((of_scores**2).sum())
+            if of_tokens is not None:
+                tokens = tokens - rate * of_tokens
+                fall += rate * float((of_tokens**2).sum())
+            after = self._loss(
+                self.made(), replace(evidence, scores=scores, token_logp=tokens)
+            ).sum()
+            got = float(before - after)
+            must(
+                abs(got - fall) <= 0.1 * fall + 1e-4,
+                f"a step against the gradient lowers the loss by {got:.5f} where it should by "
+                f"{fall:.5f}; is something detached that the loss depends on?",
+            )
+
+    # ------------------------------------------------------------------------ helpers
+
+    def _evidences(self) -> Iterator[Evidence]:
+        random = torch.Generator().manual_seed(11)
+        for marginalizer in (RagSequence(), RagToken()):
+            mask = torch.ones(3, 4, dtype=torch.bool)
+            mask[1, 3] = False
+            scores = torch.randn(3, 4, generator=random).masked_fill(~mask, -torch.inf)
+            target_mask = torch.arange(5)[None, :] < torch.tensor([[5], [3], [1]])
+            logp = -torch.rand(3, 4, 5, generator=random) * 3
+            present = target_mask[:, None, :] & mask[:, :, None]
+            yield Evidence(scores, mask, logp.masked_fill(~present, 0.0), target_mask, marginalizer)
+
+    def _loss(self, objective: Any, evidence: Evidence) -> Tensor:
+        with attempt("objective(evidence)", "it must return a mapping of terms"):
+            terms = objective(evidence)
+        must(
+            isinstance(terms, Mapping) and "loss" in terms,
+            f"the objective gave {_shown(terms)}; give a mapping with the term 'loss'",
+        )
+        loss = terms["loss"]
+        must(
+            isinstance(loss, Tensor) and tuple(loss.shape) == (len(evidence.scores),),
+            f"loss has the shape {tuple(getattr(loss, 'shape', ()))}; give one number for each "
+            "question, (B,)",
+        )
+        tensor: Tensor = loss
+        return tensor
+
+    def _gradient(self, evidence: Evidence) -> tuple[Tensor | None, Tensor | None]:
+        """Of the sum of losses, by scores (B,K) and by token_logp (B,K,T); None: there is none."""
+        scores = evidence.scores.clone().requires_grad_()
+        tokens = evidence.token_logp.clone().requires_grad_()
+        loss = self._loss(self.made(), replace(evidence, scores=scores, token_logp=tokens)).sum()
+        if not loss.requires_grad:
+            return None, None
+        found = torch.autograd.grad(loss, (scores, tokens), allow_unused=True)
+        return found[0], found[1]
+
+
+def _map(evidence: Evidence, change: Any) -> Evidence:
+    names = ("scores", "mask", "token_logp", "target_mask")
+    return replace(evidence, **{name: change(getattr(evidence, name)) for name in names})
+
+
+def _shown(terms: Any) -> str:
+    return f"the terms {list(terms)}" if isinstance(terms, Mapping) else type(terms).__name__
