@@ -164,7 +164,8 @@ class Evidence:
 
     scores: (B,K) fresh scores s_k, -inf where absent, with gradient.
     mask: (B,K) bool.
-    token_logp: (B,K,T) log p(y_i|x,z,y_<i) of the gold tokens, 0 where absent.
+    token_logp: (B,M,T) log p(y_i|x,z,y_<i) of the gold tokens, 0 where absent; M = K, or 1
+        for a generator that fuses passages.
     target_mask: (B,T) bool.
     marginalizer: how the model combines them.
     """
@@ -175,6 +176,7 @@ class Evidence:
     target_mask: Tensor
     marginalizer: Marginalizer
 
+    reading: Reading | None = None
 
 # ------------------------------------------------------------------------- roles
 
@@ -422,5 +424,30 @@ class SupportsQuoting(Protocol):
         """The words of the first of the passages that holds these tokens.
 
         None where none does: then the text is what ``text`` makes of the tokens.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsFusion(Protocol):
+    """A generator, or a marginalizer, to which all passages of a question are one pair (M = 1).
+
+    A generator that fuses (FiD) has rows (B,1) and one p(y|x,z_1…z_K) in place of K p(y|x,z).
+    A marginalizer that fuses takes token_logp (B,1,T) beside a prior (B,K). `RAG` refuses such
+    a generator with a marginalizer that lacks this, since there is nothing to mix.
+    """
+
+    fuses: bool
+
+
+@runtime_checkable
+class SupportsPassageScores(Protocol):
+    """A reading that knows how much each passage was looked at."""
+
+    def passage_scores(self) -> Tensor:
+        """(B,K) float32 without gradient, -inf where absent.
+
+        Logits of a distribution over the passages, to which a retriever can be distilled
+        (Izacard & Grave 2021).
         """
         ...

@@ -29,6 +29,7 @@ from ragkit.protocols import (
     Retrieved,
     Retriever,
     SupportsFilter,
+    SupportsFusion,
     SupportsQuoting,
     SupportsSmoothing,
 )
@@ -52,6 +53,9 @@ class RAG(
         marginalizer: a name (``rag-sequence``, ``rag-token``) or an object.
     """
 
+    Raises:
+        ConfigError: a generator that fuses passages, with a marginalizer that mixes them.
+
     def __init__(
         self,
         retriever: Retriever,
@@ -64,6 +68,7 @@ class RAG(
         if isinstance(marginalizer, str):
             marginalizer = cast(Marginalizer, registry.make("marginalizer", marginalizer))
         self.marginalizer = marginalizer
+        _check_fusion(generator, marginalizer)
 
     # ------------------------------------------------------------------ training
 
@@ -94,7 +99,7 @@ class RAG(
         with torch.set_grad_enabled(generator_gradient and torch.is_grad_enabled()):
             reading = self.generator.read(questions, found)
             if not smoothing:
-                token_logp = reading.score(wanted, reading.rows)  # (B,K,T)
+                token_logp = reading.score(wanted, reading.rows)  # (B,M,T)
             elif isinstance(reading, SupportsSmoothing):
                 token_logp = reading.score_smoothed(wanted, reading.rows, smoothing)
             else:
@@ -110,6 +115,7 @@ class RAG(
             target_mask=wanted.mask.to(device),
             marginalizer=self.marginalizer,
         )
+            reading=reading,
         return evidence, found
 
     def loss(
@@ -339,3 +345,18 @@ def _texts(texts: Sequence[str], what: str) -> list[str]:
         if not isinstance(text, str):
             raise DataError(f"{what}[{i}] is {type(text).__name__}, not a string: {text!r}")
     return texts
+
+
+def _check_fusion(generator: Generator, marginalizer: Marginalizer) -> None:
+    """Raises `ConfigError` where a mixture is asked for and there is nothing to mix."""
+    fused, takes = (
+        isinstance(part, SupportsFusion) and part.fuses for part in (generator, marginalizer)
+    )
+    if fused and not takes:
+        mixing, reading = type(marginalizer).__name__, type(generator).__name__
+        raise ConfigError(
+            f"{mixing} mixes p(y|x,z) of each passage z, and {reading} reads all passages of a "
+            "question at once: it has one p(y|x,z_1…z_K) and no p(y|x,z). Type "
+            "marginalizer='none' (pip install ragkit-fid), or, to keep the mixture, a generator "
+            "that reads each passage by itself, such as 'seq2seq'"
+        )
