@@ -6,6 +6,7 @@ add, remove and filter; no implementation and no text.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -242,13 +243,13 @@ class IndexConformance(Conformance):
             vectors[17, 3], queries[2, 1] = value, value
             refused(
                 f"build with {value} in row 17",
-                lambda vectors=vectors: self.made().build(vectors),
+                partial(self.made().build, vectors),
                 "refuse it",
             )
             index = self.built()
             refused(
                 f"search with {value} in query 2",
-                lambda index=index, queries=queries: index.search(queries, 3),
+                partial(index.search, queries, 3),
                 "refuse it",
             )
 
@@ -269,9 +270,7 @@ class IndexConformance(Conformance):
         """k must be a whole number of at least 1."""
         index = self.built()
         for k in (0, -1):
-            refused(
-                f"search with k = {k}", lambda k=k: index.search(self.queries(), k), "refuse it"
-            )
+            refused(f"search with k = {k}", partial(index.search, self.queries(), k), "refuse it")
 
     def test_no_vectors_are_refused(self) -> None:
         """An index of no vectors at all is refused when it is built."""
@@ -399,7 +398,7 @@ class IndexConformance(Conformance):
             allowed = np.array(rows, dtype=np.int64)
             refused(
                 f"search_allowed with {what}",
-                lambda allowed=allowed: index.search_allowed(queries, 1, allowed),
+                partial(index.search_allowed, queries, 1, allowed),
                 "refuse it",
             )
 

@@ -137,7 +137,7 @@ def _own_conformance(target: Any, role: str) -> type[Conformance] | None:
             f"{target.__name__}.conformance = {named!r} is no subclass of "
             f"{CONFORMANCE[role].__name__}; let it be one"
         )
-    return cast("type[Conformance]", found)
+    return found
 
 
 # ------------------------------------------------------------------------ samples

@@ -149,7 +149,7 @@ class ObjectiveConformance(Conformance):
             for gradient in self._gradient(first):
                 must(
                     gradient is None or gradient.isfinite().all(),
-                    "with K = 1 the gradient is NaN or infinite; do not divide by how scores differ",
+                    "with K = 1 the gradient is no number; do not divide by how scores differ",
                 )
 
     def test_inputs_are_not_changed(self) -> None:

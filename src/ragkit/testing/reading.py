@@ -188,7 +188,8 @@ class ReadingConformance(Conformance):
         generator = self.made()
         reading, targets = self._read(generator, samples.retrieved(3, 3)), self._targets(generator)
         pool = targets.tokens[-1][targets.mask[-1]].tolist()[:-1]  # text, without EOS
-        rows, written = reading.rows, [[] for _ in range(3)]  # type: list[list[int]]
+        rows = reading.rows
+        written: list[list[int]] = [[], [], []]
         owner = [0, 1, 2]
         with torch.no_grad():
             decoding = reading.start(rows)

@@ -6,6 +6,7 @@ no encoder, no knowledge base.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -183,7 +184,7 @@ class RetrieverConformance(Conformance):
         for k in (0, -2):
             refused(
                 f"retrieve with k = {k}",
-                lambda k=k: retriever.retrieve(list(self.questions), k),
+                partial(retriever.retrieve, list(self.questions), k),
                 "refuse it",
             )
 
@@ -251,7 +252,7 @@ class RetrieverConformance(Conformance):
         for what, allowed in (("no ids", set()), ("an unknown id", {"no such id"})):
             refused(
                 f"retrieve_from with {what}",
-                lambda allowed=allowed: retriever.retrieve_from(list(self.questions), 1, allowed),
+                partial(retriever.retrieve_from, list(self.questions), 1, allowed),
                 "refuse it",
             )
 
