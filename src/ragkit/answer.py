@@ -7,18 +7,23 @@ it was found.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from ragkit.protocols import Passage, Prediction
 
 
 @dataclass(frozen=True, slots=True)
 class ReadPassage:
-    """A passage that was read: prior p(z|x) and posterior p(z|x,y), as probabilities."""
+    """A passage that was read: prior p(z|x) and posterior p(z|x,y), as probabilities.
+
+    scores: of a retriever that fuses others, what each that found it gave, by name.
+    """
 
     passage: Passage
     prior: float
     posterior: float
+    scores: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def id(self) -> str:

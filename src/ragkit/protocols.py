@@ -113,6 +113,8 @@ class Retrieved:
         where the retriever has one; -inf where absent.
     mask: (B,K) bool, True where there is a passage.
     tokens: ready generator tokens by row number, if the knowledge base has them.
+    scores_by: of a retriever that fuses others, the score (B,K) that each gave, by name;
+        -inf where it did not give that passage.
     """
 
     passages: Sequence[Sequence[Passage | None]]
@@ -120,6 +122,7 @@ class Retrieved:
     scores: Tensor
     mask: Tensor
     tokens: PassageTokens | None = None
+    scores_by: Mapping[str, Tensor] = field(default_factory=dict)
 
     def prior(self) -> Tensor:
         """log p(z|x), (B,K): log softmax of the scores over the K (section 2.2)."""
@@ -168,6 +171,7 @@ class Evidence:
         for a generator that fuses passages.
     target_mask: (B,T) bool.
     marginalizer: how the model combines them.
+    reading: what was read, for objectives that ask more of it (`SupportsPassageScores`).
     """
 
     scores: Tensor
@@ -175,8 +179,8 @@ class Evidence:
     token_logp: Tensor
     target_mask: Tensor
     marginalizer: Marginalizer
-
     reading: Reading | None = None
+
 
 # ------------------------------------------------------------------------- roles
 

@@ -51,10 +51,10 @@ class RAG(
         retriever: questions to scored passages.
         generator: p(y_i|x,z,y_<i).
         marginalizer: a name (``rag-sequence``, ``rag-token``) or an object.
-    """
 
     Raises:
         ConfigError: a generator that fuses passages, with a marginalizer that mixes them.
+    """
 
     def __init__(
         self,
@@ -67,8 +67,8 @@ class RAG(
         self.generator = generator
         if isinstance(marginalizer, str):
             marginalizer = cast(Marginalizer, registry.make("marginalizer", marginalizer))
-        self.marginalizer = marginalizer
         _check_fusion(generator, marginalizer)
+        self.marginalizer = marginalizer
 
     # ------------------------------------------------------------------ training
 
@@ -114,8 +114,8 @@ class RAG(
             token_logp=token_logp,
             target_mask=wanted.mask.to(device),
             marginalizer=self.marginalizer,
-        )
             reading=reading,
+        )
         return evidence, found
 
     def loss(
@@ -212,7 +212,7 @@ class RAG(
             text=texts[0],
             log_likelihood=best.log_likelihood,
             passages=tuple(
-                ReadPassage(passage, prior[i], posterior[i])
+                ReadPassage(passage, prior[i], posterior[i], _scores(found, b, i))
                 for i, passage in enumerate(passages)
                 if passage is not None
             ),
@@ -333,6 +333,12 @@ class RAG(
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """The card that a saved folder carries."""
         return persist.card(self)
+
+
+def _scores(found: Retrieved, b: int, i: int) -> dict[str, float]:
+    """What each retriever that found passage i of question b gave it."""
+    given = {name: table[b, i].item() for name, table in found.scores_by.items()}
+    return {name: score for name, score in given.items() if score > -torch.inf}
 
 
 def _texts(texts: Sequence[str], what: str) -> list[str]:

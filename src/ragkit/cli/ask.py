@@ -70,7 +70,12 @@ def as_record(answer: Answer) -> dict[str, Any]:
         "text": answer.text,
         "log_likelihood": answer.log_likelihood if finite else None,
         "passages": [
-            {**read.passage._asdict(), "prior": read.prior, "posterior": read.posterior}
+            {
+                **read.passage._asdict(),
+                "prior": read.prior,
+                "posterior": read.posterior,
+                **({"scores": dict(read.scores)} if read.scores else {}),
+            }
             for read in answer.passages
         ],
         "n_best": [
