@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import fid_models as tiny
+import pytest
+from ragkit_fid.conformance import (
+    DistillationConformance,
+    FiDConformance,
+    NoMixtureConformance,
+)
 from ragkit_fid.generator import FiDGenerator
-from ragkit_fid.marginalizer import NoMixture
 
-from ragkit.testing import GeneratorConformance, MarginalizerConformance
-
-
-class TestFiDOverBart(GeneratorConformance):
-    component = "fid"
-
-    def make(self) -> FiDGenerator:
-        return tiny.make("bart")
+from ragkit.testing import check
 
 
-class TestFiDOverT5(GeneratorConformance):
-    component = "fid"
+class TestOverBart(FiDConformance):
+    pass
 
+
+class TestOverT5(FiDConformance):
     def make(self) -> FiDGenerator:
         return tiny.make("t5", max_target=64)
 
 
-class TestNone(MarginalizerConformance):
-    component = "none"
-    kind: ClassVar = "fused"
+class TestNone(NoMixtureConformance):
+    pass
 
-    def make(self) -> NoMixture:
-        return NoMixture()
+
+class TestDistillation(DistillationConformance):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("role", "name"),
+    [("generator", "fid"), ("marginalizer", "none"), ("objective", "fid-distillation")],
+)
+def test_by_its_name_it_passes_every_check(role: str, name: str) -> None:
+    outcomes = check(role, name)
+    assert len(outcomes) > 10
+    assert not [one for one in outcomes if one.state == "failed"]

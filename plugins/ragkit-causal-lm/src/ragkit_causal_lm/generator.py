@@ -57,6 +57,8 @@ class CausalLMGenerator(nn.Module):
         MissingDependency: ``lora`` without peft.
     """
 
+    conformance = "ragkit_causal_lm.conformance:CausalLMConformance"
+
     def __init__(
         self,
         model: str | Path | PreTrainedModel,

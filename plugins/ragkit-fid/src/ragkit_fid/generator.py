@@ -41,6 +41,8 @@ class FiDGenerator(nn.Module):
         ConfigError: a form without question or text, a model that cannot be loaded.
     """
 
+    conformance = "ragkit_fid.conformance:FiDConformance"
+
     fuses = True
 
     def __init__(

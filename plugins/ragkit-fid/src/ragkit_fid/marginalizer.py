@@ -23,6 +23,8 @@ from ragkit.protocols import Decoding, Hypothesis, Reading, Targets
 class NoMixture:
     """The marginalizer ``none``; satisfies `ragkit.protocols.Marginalizer`, and fuses."""
 
+    conformance = "ragkit_fid.conformance:NoMixtureConformance"
+
     fuses = True
 
     def log_likelihood(self, prior: Tensor, token_logp: Tensor, mask: Tensor) -> Tensor:

@@ -26,6 +26,8 @@ class Distillation:
         ConfigError: a negative weight.
     """
 
+    conformance = "ragkit_fid.conformance:DistillationConformance"
+
     needs_generator_gradient = True
 
     def __init__(self, weight: float = 1.0) -> None:
