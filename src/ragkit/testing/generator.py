@@ -163,7 +163,7 @@ class GeneratorConformance(ReadingConformance):
             torch.ones(2, 1, dtype=torch.bool),
         )
         with attempt("read with a very long passage", "cut the passage to what the model reads"):
-            reading = self._read(generator, found, list(self.questions[:2]))
+            reading = generator.read(list(self.questions[:2]), found)
         value = scored(reading, self._repeated(generator, self.target_texts[-1], 2))
         must(
             difference(value[1], value[0], self.tolerance),
@@ -186,8 +186,8 @@ class GeneratorConformance(ReadingConformance):
         )
         generator = self.made()
         with attempt("read of odd passages", "read whatever a file may hold"):
-            reading = self._read(generator, found, ["{text}?"])
-            value = scored(reading, self._repeated(generator, self.target_texts[0], 1))
+            reading = generator.read(["{text}?"], found)
+        value = scored(reading, self._repeated(generator, self.target_texts[0], 1))
         must(value.isfinite().all(), "an odd passage gives a p(y|x,z) that is not finite")
 
     def test_batch_of_one_is_a_row_of_the_batch(self) -> None:

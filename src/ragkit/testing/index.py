@@ -87,7 +87,8 @@ class IndexConformance(Conformance):
 
     def test_ids_are_row_numbers(self) -> None:
         """Row i of the vectors that an index was built of has the id i."""
-        vectors, planted = self.vectors(), np.arange(self.dimension) * 7 + 3  # (D,) rows
+        vectors = self.vectors()
+        planted = np.linspace(0, self.count - 1, self.dimension).astype(np.int64)  # (D,) rows
         vectors[planted] = np.eye(self.dimension, dtype=np.float32) * 50  # far ahead of the rest
         hits = search(self.built(vectors), np.eye(self.dimension, dtype=np.float32), 1)
         found = hits.ids[:, 0]

@@ -85,7 +85,7 @@ class MetricConformance(Conformance):
                 f"answers {example.answers!r}",
                 "give a number, or NaN where the metric has no meaning",
             ):
-                self._one(prediction, example)
+                self.made()([prediction], [example])
 
     # -------------------------------------------------------------- what must not matter
 

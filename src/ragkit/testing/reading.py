@@ -194,7 +194,9 @@ class ReadingConformance(Conformance):
         with torch.no_grad():
             decoding = reading.start(rows)
             decoding.next()
-            for step, parents in enumerate(([0, 0, 1, 2], [3, 1, 0], [2, 2, 0, 1, 1], [4, 0])):
+            for step, parents in enumerate(
+                ([2, 0, 1], [0, 0, 1, 2], [3, 1, 0], [2, 2, 0, 1, 1], [4, 0])
+            ):
                 tokens = [pool[(step + 2 * n) % len(pool)] for n in range(len(parents))]
                 written = [[*written[p], t] for p, t in zip(parents, tokens, strict=True)]
                 owner = [owner[p] for p in parents]

@@ -157,9 +157,9 @@ class RetrieverConformance(Conformance):
 
     def test_inputs_are_not_changed(self) -> None:
         """The list of questions is left as it was."""
-        questions = list(self.questions)
+        retriever, questions = self.made(), list(self.questions)
         with unchanged("retrieve", questions=questions):
-            self._retrieve(self.made(), questions, 3)
+            retriever.retrieve(questions, 3)
 
     def test_thread_safety(self) -> None:
         """Retrieving from several threads gives what it gives alone."""

@@ -1,0 +1,265 @@
+"""Everything that ragkit brings passes the kit, and so do the small right implementations.
+
+Written as an author writes it: classes that pytest collects.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+import tiny
+from ragkit import registry
+from ragkit.evaluate.metrics import F1, AnswerRecall, ExactMatch, GoldRecall, ReciprocalRank
+from ragkit.evaluate.tasks import JsonlTask
+from ragkit.generate.form import BERT
+from ragkit.generate.seq2seq import Seq2SeqGenerator
+from ragkit.index.exact import ExactIndex
+from ragkit.index.faiss import FaissIndex
+from ragkit.knowledge import KnowledgeBase
+from ragkit.marginalize.rag_sequence import RagSequence
+from ragkit.marginalize.rag_token import RagToken
+from ragkit.retrieve.dense import DenseRetriever
+from ragkit.retrieve.dpr import DPREncoder
+from ragkit.testing import (
+    CONFORMANCE,
+    Conformance,
+    EncoderConformance,
+    GeneratorConformance,
+    IndexConformance,
+    MarginalizerConformance,
+    MetricConformance,
+    ObjectiveConformance,
+    RetrieverConformance,
+    TaskConformance,
+)
+from ragkit.train.objectives import Marginal
+from testing.right import BruteIndex, ListTask, SameText, WordEncoder, WordRetriever
+
+# ---------------------------------------------------------------------- encoders
+
+
+class TestDpr(EncoderConformance):
+    component = "dpr"
+
+    def make(self):
+        return DPREncoder(tiny.bert(), tiny.bert(seed=1), tiny.tokenizer())
+
+
+class TestDprShared(EncoderConformance):
+    learns = False
+
+    def make(self):
+        return DPREncoder(
+            tiny.bert(), tokenizer=tiny.tokenizer(), shared=True, pooling="mean", normalize=True
+        )
+
+
+class TestWordEncoder(EncoderConformance):
+    learns = True
+
+    def make(self):
+        return WordEncoder()
+
+
+# ----------------------------------------------------------------------- indexes
+
+
+class TestExact(IndexConformance):
+    component = "exact"
+    recall = 1.0
+
+    def make(self):
+        return ExactIndex(block=64)
+
+
+class TestFaiss(IndexConformance):
+    component = "faiss"
+
+    def make(self):
+        return FaissIndex()
+
+
+class TestFaissCells(IndexConformance):
+    recall = 0.9
+
+    def make(self):
+        return FaissIndex("IVF8,Flat", search={"nprobe": 6})
+
+
+class TestFaissCodes(IndexConformance):
+    """Eight bits a number: scores are rough, and the vectors come back only roughly."""
+
+    score_tolerance = 0.1
+
+    def make(self):
+        return FaissIndex("SQ8")
+
+
+class TestBruteIndex(IndexConformance):
+    recall = 1.0
+
+    def make(self):
+        return BruteIndex()
+
+
+# -------------------------------------------------------------------- retrievers
+
+
+class TestDense(RetrieverConformance):
+    component = "dense"
+    learns = True
+
+    def make(self):
+        encoder = DPREncoder(tiny.bert(), tiny.bert(seed=1), tiny.tokenizer())
+        base = KnowledgeBase.build(self.passages, encoder, "exact", self.folder() / "base")
+        return DenseRetriever(encoder, base, temperature=2.0, learn_temperature=True)
+
+
+class TestWordRetriever(RetrieverConformance):
+    def make(self):
+        return WordRetriever(self.passages)
+
+
+# -------------------------------------------------------------------- generators
+
+
+class TestBart(GeneratorConformance):
+    component = "seq2seq"
+    learns = True
+
+    def make(self):
+        return Seq2SeqGenerator(tiny.bart(), tiny.tokenizer())
+
+
+class TestBartWithForcedStart(GeneratorConformance):
+    """As the released models: the first token is forced and does not count."""
+
+    def make(self):
+        model = tiny.bart()
+        model.generation_config.forced_bos_token_id = 0
+        return Seq2SeqGenerator(model, tiny.tokenizer())
+
+
+class TestT5(GeneratorConformance):
+    def make(self):
+        form = "question: {question} context: {title} {text}"
+        return Seq2SeqGenerator(tiny.t5(), tiny.tokenizer(), form=form)
+
+
+class TestBert2Bert(GeneratorConformance):
+    def make(self):
+        return Seq2SeqGenerator(tiny.bert2bert(), tiny.tokenizer(), form=BERT)
+
+
+# ------------------------------------------------------------------ marginalizers
+
+
+class TestRagSequence(MarginalizerConformance):
+    component = "rag-sequence"
+    kind = "sequence"
+
+    def make(self):
+        return RagSequence()
+
+
+class TestRagSequenceFast(MarginalizerConformance):
+    kind = "sequence"
+    exact = False
+
+    def make(self):
+        return RagSequence("fast")
+
+
+class TestRagToken(MarginalizerConformance):
+    component = "rag-token"
+    kind = "token"
+
+    def make(self):
+        return RagToken()
+
+
+# -------------------------------------------------------- objectives, tasks, metrics
+
+
+class TestMarginal(ObjectiveConformance):
+    component = "marginal"
+
+    def make(self):
+        return Marginal()
+
+
+class TestJsonl(TaskConformance):
+    component = "jsonl"
+    splits = ("train", "dev")
+
+    def make(self):
+        folder = self.folder()
+        for split in self.splits:
+            lines = [f'{{"question": "{split} {i}", "answers": ["{i}"]}}' for i in range(5)]
+            (folder / f"{split}.jsonl").write_text("\n".join(lines))
+        return JsonlTask(str(folder))
+
+
+class TestListTask(TaskConformance):
+    def make(self):
+        return ListTask()
+
+
+class TestExactMatch(MetricConformance):
+    component = "em"
+
+    def make(self):
+        return ExactMatch()
+
+
+class TestF1(MetricConformance):
+    component = "f1"
+
+    def make(self):
+        return F1()
+
+
+class TestAnswerRecall(MetricConformance):
+    component = "answer-recall"
+
+    def make(self):
+        return AnswerRecall(k=3)
+
+
+class TestGoldRecall(MetricConformance):
+    component = "gold-recall"
+
+    def make(self):
+        return GoldRecall(k=3)
+
+
+class TestReciprocalRank(MetricConformance):
+    component = "rr"
+
+    def make(self):
+        return ReciprocalRank()
+
+
+class TestSameText(MetricConformance):
+    def make(self):
+        return SameText()
+
+
+# -------------------------------------------------------------------- all of them
+
+
+def test_no_component_of_ragkit_is_forgotten() -> None:
+    held = {
+        (one.role, one.component)
+        for name, one in globals().items()
+        if name.startswith("Test") and issubclass(one, Conformance)
+    }
+    for listing in registry.components():
+        if listing.distribution == "ragkit":
+            assert (listing.role, listing.component.name) in held
+
+
+@pytest.mark.parametrize("role", CONFORMANCE)
+def test_a_class_without_make_says_what_to_write(role: str) -> None:
+    with pytest.raises(AssertionError, match=rf"write one that returns a new {role}"):
+        CONFORMANCE[role]().made()
