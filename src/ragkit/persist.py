@@ -3,7 +3,8 @@
 The parts of one save lie in a folder of their own (``parts-1``, ``parts-2`` …), and
 ``config.json``, replaced last and atomically, says which counts: a save that is killed
 leaves the model that was there before. Components are found again by name through the
-registry, never by import path. Knows nothing of what the parts hold.
+registry, never by import path. Weights may be packed (`ragkit.weights`): then their
+checksum stands in ``config.json``. Knows nothing of what the parts hold.
 """
 
 from __future__ import annotations
@@ -21,17 +22,22 @@ from ragkit import registry, signature
 from ragkit.errors import ConfigError, CorruptError
 from ragkit.progress import quiet
 from ragkit.protocols import SupportsSave
+from ragkit.weights import compact, models, packed
 
 if TYPE_CHECKING:
     from ragkit.knowledge import KnowledgeBase
     from ragkit.rag import RAG
 
 CONFIG = "config.json"
-FORMAT = 1
+FORMAT = 2
+"""2: with packed weights. Others are written as 1, which older versions read."""
 
 
-def save(rag: RAG, directory: Path, copy_knowledge_base: bool) -> None:
+def save(
+    rag: RAG, directory: Path, copy_knowledge_base: bool, weights: compact.Weights = "float32"
+) -> None:
     """Write a RAG below a folder, which is made if need be."""
+    compact.check(weights)
     directory.mkdir(parents=True, exist_ok=True)
     before = _read(directory) if (directory / CONFIG).is_file() else None
     number = 1 + max((int(p.name[6:]) for p in _parts(directory)), default=0)
@@ -43,10 +49,11 @@ def save(rag: RAG, directory: Path, copy_knowledge_base: bool) -> None:
                 "generator": _save_part(rag.generator, "generator", parts, False),
                 "marginalizer": _save_part(rag.marginalizer, "marginalizer", parts, False),
             }
-        config = {
-            "model_type": "ragkit",
-            "ragkit": {"format": FORMAT, "parts": parts.name, "components": table},
-        }
+        own: dict[str, Any] = {"format": 1, "parts": parts.name, "components": table}
+        if weights != "float32":
+            own["format"] = FORMAT
+            own["weights"] = {"kept_as": weights, "sha256": packed.pack(parts, weights)}
+        config = {"model_type": "ragkit", "ragkit": own}
         _replace(directory / CONFIG, json.dumps(config, indent=2) + "\n")
     except BaseException:
         # An interrupt may come just after the switch: then the new parts are the model.
@@ -68,7 +75,8 @@ def load(
 ) -> RAG:
     """Open a folder, or a model of the hub, which is then downloaded.
 
-    Raises `ConfigError` where it is no RAG, `CorruptError` where parts are missing.
+    Raises `ConfigError` where it is no RAG, `CorruptError` where parts are missing or packed
+    weights are not what was written.
     """
     directory = Path(model_id)
     if not directory.is_dir():
@@ -83,6 +91,8 @@ def load(
     parts = directory / config["parts"]
     if not parts.is_dir():
         raise CorruptError(f"{directory} says its parts are in {parts.name}, which is missing")
+    if "weights" in config:
+        packed.check(parts, config["weights"]["sha256"])
     with quiet():
         found = {
             role: _load_part(role, entry, parts, knowledge_base)
@@ -170,8 +180,8 @@ def _load_part(
             from ragkit.knowledge import KnowledgeBase
 
             knowledge_base = KnowledgeBase.open(Path(knowledge_base))
-        return cls.load(parts / entry["folder"], knowledge_base=knowledge_base)
-    return cls.load(parts / entry["folder"])
+        return models.load_part(cls, parts / entry["folder"], knowledge_base=knowledge_base)
+    return models.load_part(cls, parts / entry["folder"])
 
 
 def _read(directory: Path) -> dict[str, Any]:

@@ -421,6 +421,16 @@ class SupportsSmoothing(Protocol):
 
 
 @runtime_checkable
+class SupportsPackedWeights(SupportsSave, Protocol):
+    """One whose ``load`` reads weights by `ragkit.weights`, so that they may lie packed.
+
+    Any other gets the safetensors files that it wrote, in a passing copy of its folder.
+    """
+
+    reads_packed_weights: bool
+
+
+@runtime_checkable
 class SupportsQuoting(Protocol):
     """A generator that can give an output as a passage spells it."""
 

@@ -36,6 +36,7 @@ from ragkit.protocols import (
 
 if TYPE_CHECKING:
     from ragkit.knowledge import KnowledgeBase
+    from ragkit.weights.compact import Weights
 
 
 class RAG(
@@ -288,6 +289,7 @@ class RAG(
         save_directory: str | Path,
         *,
         copy_knowledge_base: bool = False,
+        weights: Weights = "float32",
         push_to_hub: bool = False,
         repo_id: str | None = None,
         **hub: Any,
@@ -300,12 +302,14 @@ class RAG(
             save_directory: the folder; made if need be.
             copy_knowledge_base: put the knowledge base into the folder; otherwise the
                 folder refers to it by relative path.
+            weights: ``float32`` keeps every number; ``float16``, ``bfloat16`` and ``int8``
+                (by row, with a scale each) round them and store what parts share once.
             push_to_hub, repo_id, hub: as `huggingface_hub.ModelHubMixin` has them.
 
         Raises:
             ConfigError: a part that no plugin has registered, or that cannot be saved.
         """
-        persist.save(self, Path(save_directory), copy_knowledge_base)
+        persist.save(self, Path(save_directory), copy_knowledge_base, weights)
         if not push_to_hub:
             return None
         hub.pop("config", None)

@@ -32,6 +32,7 @@ from ragkit.generate.quoting import Quoter
 from ragkit.generate.reading import Seq2SeqReading
 from ragkit.generate.sources import SourceBuilder, pad
 from ragkit.protocols import Passage, Retrieved, Targets
+from ragkit.weights import models
 
 _OPTIONS = "ragkit_generator.json"
 
@@ -54,6 +55,8 @@ class Seq2SeqGenerator(nn.Module):
         ConfigError: a form without question or text, a model that cannot be loaded, the
             passage's spelling without a fast tokenizer.
     """
+
+    reads_packed_weights = True
 
     def __init__(
         self,
@@ -166,13 +169,14 @@ class Seq2SeqGenerator(nn.Module):
 
     def save(self, directory: Path) -> None:
         """Weights as safetensors, tokenizer and options, below a folder."""
-        self.model.save_pretrained(directory)
+        ties = models.save(self.model, directory)
         self.tokenizer.save_pretrained(directory)
         options = {
             "form": self.form.template,
             "max_source": self.max_source,
             "max_target": self.max_target,
             "spelling": self.spelling,
+            **({"ties": ties} if ties else {}),
         }
         (directory / _OPTIONS).write_text(json.dumps(options, indent=2) + "\n")
 
@@ -181,12 +185,15 @@ class Seq2SeqGenerator(nn.Module):
         """What `save` wrote, wherever the folder is now."""
         file = directory / _OPTIONS
         options = json.loads(file.read_text()) if file.is_file() else {}
-        return cls(str(directory), **options)
+        ties = options.pop("ties", [])
+        made = cls(str(directory), **options)
+        models.tie(made.model, ties)
+        return made
 
 
 def _load(name: str | Path) -> PreTrainedModel:
     try:
-        return AutoModelForSeq2SeqLM.from_pretrained(str(name))
+        return models.load(AutoModelForSeq2SeqLM, name)[0]
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise ConfigError(

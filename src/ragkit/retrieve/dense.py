@@ -24,6 +24,7 @@ from ragkit.errors import ConfigError, DataError, KnowledgeBaseError
 from ragkit.knowledge import KnowledgeBase
 from ragkit.protocols import Encoder, Retrieved, SupportsSave
 from ragkit.retrieve.passages import LazyPassages
+from ragkit.weights import models
 
 _OPTIONS = "retriever.json"
 _COPY = "knowledge_base"
@@ -34,7 +35,7 @@ class DenseRetriever(nn.Module):
 
     Args:
         encoder: text to vectors.
-        knowledge_base: an open one, or its folder.
+        knowledge_base: an open one, or its folder; None for a model that is given one later.
         temperature: scores are divided by it. 1 is the paper's; encoders that normalise
             need about 0.05, or their prior is flat.
         learn_temperature: make its logarithm a parameter.
@@ -45,10 +46,12 @@ class DenseRetriever(nn.Module):
         ConfigError: a temperature or oversample that cannot be.
     """
 
+    reads_packed_weights = True
+
     def __init__(
         self,
         encoder: Encoder,
-        knowledge_base: KnowledgeBase | str | Path,
+        knowledge_base: KnowledgeBase | str | Path | None,
         temperature: float = 1.0,
         learn_temperature: bool = False,
         oversample: int = 4,
@@ -66,7 +69,9 @@ class DenseRetriever(nn.Module):
             self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
         if isinstance(knowledge_base, (str, Path)):
             knowledge_base = KnowledgeBase.open(Path(knowledge_base))
-        self.swap(knowledge_base)
+        self.knowledge_base: KnowledgeBase | None = None
+        if knowledge_base is not None:
+            self.swap(knowledge_base)
 
     @property
     def temperature(self) -> float:
@@ -84,7 +89,8 @@ class DenseRetriever(nn.Module):
     def retrieve(self, questions: Sequence[str], k: int) -> Retrieved:
         """The K = k best passages of each question, best first; ties by row number.
 
-        Raises `DataError` where k is not positive or a question has no finite vector.
+        Raises `DataError` where k is not positive or a question has no finite vector,
+        `KnowledgeBaseError` where there is no knowledge base yet.
         """
         return self._retrieve(questions, k, None)
 
@@ -104,6 +110,12 @@ class DenseRetriever(nn.Module):
     ) -> Retrieved:
         _check(questions, k)
         knowledge_base = self.knowledge_base  # this one to the end, whatever is swapped in
+        if knowledge_base is None:
+            raise KnowledgeBaseError(
+                "this model has no knowledge base to answer from; give it one: "
+                "RAG.from_pretrained(name, knowledge_base=DIR), rag.swap(KnowledgeBase.open(DIR)), "
+                "or --kb DIR on the command line (`ragkit kb build FILES --out DIR` makes one)"
+            )
         q = self.encoder.questions(questions)  # (B,D)
         queries = q.detach().float().cpu().numpy()  # (B,D): the search is cut off, on purpose
         if not np.isfinite(queries).all():
@@ -147,26 +159,36 @@ class DenseRetriever(nn.Module):
     # -------------------------------------------------------------------- on disk
 
     def save(self, directory: Path, copy_knowledge_base: bool = False) -> None:
-        """Encoder, options, and the knowledge base by relative path or as a copy.
+        """Encoder, options, and the knowledge base, if any, by relative path or as a copy.
 
-        Raises `ConfigError` where the encoder cannot be saved.
+        Raises `ConfigError` where the encoder cannot be saved, or there is nothing to copy.
         """
         directory = Path(directory)
         name = _savable(self.encoder)
         (directory / "encoder").mkdir(parents=True, exist_ok=True)
         self.encoder.save(directory / "encoder")  # type: ignore[attr-defined]
-        reference = Path(self.knowledge_base.directory)
-        if copy_knowledge_base:
-            self.knowledge_base.copy(directory / _COPY)
-            reference = directory / _COPY
         options = {
             "encoder": name,
-            "knowledge_base": Path(os.path.relpath(reference, directory)).as_posix(),
+            "knowledge_base": self._reference(directory, copy_knowledge_base),
             "temperature": self.temperature,
             "learn_temperature": self.learn_temperature,
             "oversample": self.oversample,
         }
         (directory / _OPTIONS).write_text(json.dumps(options, indent=2) + "\n")
+
+    def _reference(self, directory: Path, copy: bool) -> str | None:
+        """Where the knowledge base lies from a folder, into which it is copied if asked."""
+        if self.knowledge_base is None:
+            if copy:
+                raise ConfigError(
+                    "copy_knowledge_base=True, but this model has no knowledge base; leave it out"
+                )
+            return None
+        place = Path(self.knowledge_base.directory)
+        if copy:
+            place = directory / _COPY
+            self.knowledge_base.copy(place)
+        return Path(os.path.relpath(place, directory)).as_posix()
 
     @classmethod
     def load(cls, directory: Path, knowledge_base: KnowledgeBase | None = None) -> Self:
@@ -183,9 +205,10 @@ class DenseRetriever(nn.Module):
             )
         options: dict[str, Any] = json.loads((directory / _OPTIONS).read_text())
         found: Any = registry.find("encoder", options.pop("encoder"))
-        encoder = found.load(directory / "encoder")
-        reference = directory / options.pop("knowledge_base")
-        if knowledge_base is None:
+        encoder = models.load_part(found, directory / "encoder")
+        where = options.pop("knowledge_base")
+        if knowledge_base is None and where is not None:
+            reference = directory / where
             if not reference.is_dir():
                 raise KnowledgeBaseError(
                     f"the knowledge base of {directory} is not at {reference}; move it back, or "

@@ -64,6 +64,8 @@ class DPREncoder(nn.Module):
             dimension, an option that is not one, more tokens than the model's window.
     """
 
+    reads_packed_weights = True
+
     def __init__(
         self,
         model: str | Path | PreTrainedModel | None = None,

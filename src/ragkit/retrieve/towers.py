@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModel, DPRContextEncoder, PreTrainedMod
 from transformers.utils import logging
 
 from ragkit.errors import ConfigError
+from ragkit.weights import models
 
 Pooling = Literal["cls", "mean"]
 POOLINGS = ("cls", "mean")
@@ -38,9 +39,7 @@ def load_tower(name: str | Path) -> PreTrainedModel:
         kind: Any = DPRContextEncoder if context else AutoModel
         model: PreTrainedModel
         with _errors_only():  # its report of a pooler that nobody uses is no news
-            model, report = kind.from_pretrained(
-                str(name), dtype=torch.float32, output_loading_info=True
-            )
+            model, report = models.load(kind, name, dtype=torch.float32)
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise ConfigError(
