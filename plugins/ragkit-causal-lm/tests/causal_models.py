@@ -125,6 +125,22 @@ def plain(model: torch.nn.Module, prompt: list[int], target: list[int]) -> Tenso
     return logits[len(prompt) - 1 : -1].log_softmax(-1).gather(-1, gold[:, None]).squeeze(-1)
 
 
+def plain_many(
+    model: torch.nn.Module, prompt: list[int], targets: list[tuple[int, ...]]
+) -> dict[tuple[int, ...], list[float]]:
+    """The same for many targets: those of a length together, so still without padding."""
+    found = {}
+    for length in sorted({len(y) for y in targets}):
+        group = [y for y in targets if len(y) == length]
+        gold = torch.tensor(group)  # (N,T)
+        whole = torch.cat([torch.tensor([prompt]).expand(len(group), -1), gold], dim=1)
+        with torch.no_grad():
+            logits = model(input_ids=whole, use_cache=False).logits[:, len(prompt) - 1 : -1]
+        lines = logits.log_softmax(-1).gather(-1, gold[..., None]).squeeze(-1)
+        found.update(zip(group, lines.tolist(), strict=True))
+    return found
+
+
 def unpadded(found: Prompts, pair: int) -> list[int]:
     return found.tokens[pair][found.mask[pair]].tolist()
 

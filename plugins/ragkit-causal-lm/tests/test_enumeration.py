@@ -37,13 +37,13 @@ class Case:
     def exact(self, sequence: bool, b: int) -> dict[tuple[int, ...], float]:
         """log p(y|x) of every y, by the formulas of section 2.1 in plain Python."""
         found = {}
+        known = {
+            k: tiny.plain_many(self.model, PROMPTS[pair], outputs())
+            for k, pair in enumerate(self.rows[b].tolist())
+            if pair >= 0
+        }
         for y in outputs():
-            lines = {}
-            for k in range(K):
-                pair = int(self.rows[b, k])
-                if pair >= 0:
-                    with torch.no_grad():
-                        lines[k] = tiny.plain(self.model, PROMPTS[pair], list(y)).tolist()
+            lines = {k: by_output[y] for k, by_output in known.items()}
             prior = {k: math.exp(float(self.prior[b, k])) for k in lines}
             if sequence:
                 total = sum(prior[k] * math.exp(sum(line)) for k, line in lines.items())
