@@ -254,18 +254,10 @@ class DecodeConformance(Conformance):
     # ------------------------------------------------------------------------ helpers
 
     def _fused(self) -> bool:
-        """Whether it takes one pair a question: said by kind, or seen by its refusal of two."""
+        """Whether it takes one pair a question (M = 1): as kind says, or as it declares."""
         if self.kind is not None:
             return self.kind == "fused"
-        prior = torch.zeros(1, 2).log_softmax(dim=1)
-        mask = torch.ones(1, 1, dtype=torch.bool)
-        try:
-            self.made().log_likelihood(prior, torch.zeros(1, 2, 1), mask)
-        except RagkitError:
-            return True
-        except Exception:
-            return False
-        return False
+        return bool(getattr(self.made(), "fuses", False))
 
     def _table(self) -> tuple[TableReading, Tensor]:
         """Three questions with K = 3 passages, of which the last question lacks one."""

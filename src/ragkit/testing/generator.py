@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ragkit.errors import RagkitError
-from ragkit.protocols import Passage, Retrieved, SupportsSave, Targets
+from ragkit.protocols import Passage, Retrieved, SupportsQuoting, SupportsSave, Targets
 from ragkit.testing import files, samples
 from ragkit.testing.asserting import attempt, difference, must, same, unchanged
 from ragkit.testing.learning import check_gradient
@@ -22,8 +22,6 @@ from ragkit.testing.reading import ReadingConformance, distinct, scored
 
 class GeneratorConformance(ReadingConformance):
     """The laws of a `Generator`; ``make()`` returns one, always with the same weights.
-
-    One that fuses passages (M = 1, as FiD) is known by its rows (B,1).
 
     learns: whether scores carry a gradient; by default, whether it has parameters that
         require one.
@@ -132,6 +130,17 @@ class GeneratorConformance(ReadingConformance):
         must(
             distinct(held) and held.numel() > 0,
             f"pairs have the numbers {held.tolist()}; number them 0…P-1, each once",
+        )
+
+    def test_fusion_is_declared(self) -> None:
+        """SupportsFusion: rows are (B,1) if, and only if, the generator says that it fuses."""
+        generator = self.made()
+        width = self._read(generator, samples.retrieved(3, 3)).rows.shape[1]
+        fuses = bool(getattr(generator, "fuses", False))
+        must(
+            (width == 1) == fuses,
+            f"rows have M = {width} for K = 3 passages, and fuses is {fuses}; a generator to which "
+            "all passages are one pair has rows (B,1) and fuses = True, any other M = K",
         )
 
     def test_score_depends_on_passage_and_question(self) -> None:
@@ -257,6 +266,26 @@ class GeneratorConformance(ReadingConformance):
             decoding.next()
             decoding.append(tokens.to(rows.device), parents.to(rows.device))
             decoding.next()
+
+    # ---------------------------------------------------------------------- abilities
+
+    def test_quote(self) -> None:
+        """SupportsQuoting: a quotation stands in a passage; it is None where no passage holds it."""
+        generator = self.made()
+        self.needs(generator, SupportsQuoting)
+        passages = list(samples.PASSAGES)
+        for text, held in (("the lighthouse", True), ("no zebra quilts", False)):
+            tokens = generator.targets([text]).tokens[0].tolist()
+            with self.declared(generator, SupportsQuoting):
+                found = generator.quote(tokens, passages)
+            must(
+                found is None or any(found in one.text or found in one.title for one in passages),
+                f"quote gave {found!r}, which stands in no passage; give its own characters",
+            )
+            must(
+                held or found is None,
+                f"quote gave {found!r} for {text!r}, which no passage holds; give None",
+            )
 
     # ----------------------------------------------------------------------- learning
 

@@ -49,6 +49,15 @@ class MarginalizerConformance(DecodeConformance):
         )
         self._posterior(marginalizer, prior, logp, mask)
 
+    def test_fusion_is_declared(self) -> None:
+        """SupportsFusion: fuses is True if, and only if, its kind is ``fused``."""
+        fuses = bool(getattr(self.made(), "fuses", False))
+        must(
+            fuses == self._fused(),
+            f"fuses is {fuses} and kind is {self.kind!r}; declare fuses = True where one pair a "
+            "question holds all passages, for ragkit refuses such generators without it",
+        )
+
     def test_formula(self) -> None:
         """log_likelihood is the formula of its kind, summed in plain Python."""
         if self.kind is None:

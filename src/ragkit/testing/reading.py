@@ -18,6 +18,7 @@ from ragkit.protocols import (
     Passage,
     Reading,
     Retrieved,
+    SupportsPassageScores,
     SupportsPassageTokens,
     SupportsSmoothing,
     Targets,
@@ -296,6 +297,33 @@ class ReadingConformance(Conformance):
                 want.masked_fill(value == 0, 0.0),
                 self.tolerance,
                 f"score_smoothed with ε = {epsilon} is not (1-ε)·log p(y_i) + ε·mean_v log p(v)",
+            )
+
+    def test_passage_scores(self) -> None:
+        """SupportsPassageScores: (B,K) float32 without gradient, -inf where absent, by question."""
+        generator = self.made()
+        found = samples.retrieved(3, 3)
+        reading = self._read(generator, found)
+        self.needs(reading, SupportsPassageScores)
+        with self.declared(reading, SupportsPassageScores):
+            scores = reading.passage_scores()  # type: ignore[attr-defined]
+        must(
+            tuple(scores.shape) == tuple(found.mask.shape) and scores.dtype == torch.float32,
+            f"passage_scores gave {tuple(scores.shape)} {scores.dtype}; it must be (B,K) float32",
+        )
+        must(not scores.requires_grad, "passage_scores carry a gradient; a target is a constant")
+        must(
+            torch.equal(scores.isfinite().cpu(), found.mask)
+            and torch.equal(torch.isneginf(scores).cpu(), ~found.mask),
+            "passage_scores must be -inf where a passage is absent, and finite elsewhere",
+        )
+        for b in range(3):
+            alone = self._read(generator, samples.take(found, [b]), [self.questions[b]])
+            same(
+                alone.passage_scores()[0],  # type: ignore[attr-defined]
+                scores[b],
+                self.tolerance,
+                f"question {b} read alone gives other passage scores than in a batch",
             )
 
     # ------------------------------------------------------------------------ helpers

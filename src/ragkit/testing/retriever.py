@@ -112,6 +112,27 @@ class RetrieverConformance(Conformance):
             "an absent passage has a share of the prior; its score must be -inf",
         )
 
+    def test_scores_by_retriever(self) -> None:
+        """scores_by, where it fuses others, holds (B,K) of each, -inf where that found nothing."""
+        found = self._retrieve(self.made(), self.questions, len(self.passages) + 2)
+        if not found.scores_by:
+            self.skip("it fuses no other retrievers: scores_by is empty")
+        given = torch.zeros_like(found.mask)
+        for name, table in found.scores_by.items():
+            must(
+                isinstance(name, str) and tuple(table.shape) == tuple(found.scores.shape),
+                f"scores_by[{name!r}] must be (B,K), as scores are",
+            )
+            must(
+                torch.isneginf(table.detach()[~found.mask]).all(),
+                f"scores_by[{name!r}] has a score where a passage is absent; put -inf",
+            )
+            given |= table.detach().isfinite().to(given.device)
+        must(
+            given[found.mask].all(),
+            "a passage was found that no retriever in scores_by gave a score",
+        )
+
     def test_k_above_the_number_of_passages(self) -> None:
         """Where fewer than k exist the rest is absent: None, id -1, score -inf, mask False."""
         k = len(self.passages) + 4

@@ -245,6 +245,20 @@ class TakesAnyTokens(Seq2SeqGenerator):
         return super().read(questions, replace(retrieved, tokens=ready))
 
 
+class QuotesItself(Seq2SeqGenerator):
+    def quote(self, tokens, passages):
+        return self.text([tokens])[0]
+
+
+class LooksEverywhere(Seq2SeqReading):
+    def passage_scores(self):
+        return torch.zeros(self.rows.shape)
+
+
+class SaysItFuses(Seq2SeqGenerator):
+    fuses = True
+
+
 class ForgetsItsForm(Seq2SeqGenerator):
     @classmethod
     def load(cls, directory):
@@ -430,5 +444,16 @@ WRONG = [
         "loaded generator gives other",
         "form",
         form="{text} | {question}",
+    ),
+    wrong("quotes nobody", QuotesItself, "test_quote", "stands in no passage", "own characters"),
+    wrong(
+        "looks at what is absent",
+        reading_as(LooksEverywhere),
+        "test_passage_scores",
+        "where a passage is absent",
+        "-inf",
+    ),
+    wrong(
+        "fuses nothing", SaysItFuses, "test_fusion_is_declared", "fuses is True", "any other M = K"
     ),
 ]

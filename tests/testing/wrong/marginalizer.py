@@ -224,6 +224,10 @@ class FirstOfTheBatch(RagToken):
         return super().decode(reading, prior[:1].expand_as(prior), options)
 
 
+class SaysItFuses(RagToken):
+    fuses = True
+
+
 class Impossible(RagToken):
     def decode(self, reading, prior, options):
         for name in ("num_beams", "num_return_sequences", "max_new_tokens"):
@@ -423,5 +427,13 @@ WRONG = [
         "test_impossible_options_are_refused",
         "was accepted",
         "ConfigError",
+    ),
+    wrong(
+        "says that it fuses",
+        SaysItFuses,
+        "test_fusion_is_declared",
+        "fuses is True",
+        "refuses such generators",
+        kind="token",
     ),
 ]

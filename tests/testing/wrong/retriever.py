@@ -123,6 +123,14 @@ class Twice(WordRetriever):
         return Retrieved(found.passages, ids, scores, ids >= 0)
 
 
+class GivesEverything(WordRetriever):
+    """Says what each of two gave to passages that are absent as well."""
+
+    def record(self, scores, ids):
+        found = super().record(scores, ids)
+        return replace(found, scores_by={"words": torch.zeros_like(scores)})
+
+
 class Lists(WordRetriever):
     def record(self, scores, ids):
         return replace(super().record(scores, ids), mask=ids)
@@ -209,5 +217,12 @@ WRONG = [
         "test_inputs_are_not_changed",
         "changed its input",
         "copy",
+    ),
+    wrong(
+        "scores of absent passages",
+        GivesEverything,
+        "test_scores_by_retriever",
+        "where a passage is absent",
+        "-inf",
     ),
 ]
