@@ -173,6 +173,9 @@ def test_missing_and_broken_files_are_named(folder: Path) -> None:
     grown().save(folder)
     (folder / "graph.hnsw").unlink()
     refused(folder, "graph.hnsw is missing")
+    grown().save(folder)
+    (folder / "removed.i64").unlink()
+    refused(folder, "removed.i64 is missing")
 
 
 @pytest.mark.parametrize("at", [0, 50, 2000, -1])

@@ -61,6 +61,8 @@ class HybridRetriever(nn.Module):
         ConfigError: an option that cannot be, or retrievers over different knowledge bases.
     """
 
+    conformance = "ragkit_bm25.conformance:HybridConformance"
+
     def __init__(
         self,
         first: Retriever,

@@ -113,7 +113,9 @@ def _notes(directory: Path) -> dict[str, Any]:
 def _removed(directory: Path, notes: dict[str, Any]) -> NDArray[np.int64]:
     """(R,) rows that are gone."""
     file = directory / _REMOVED
-    raw = file.read_bytes() if file.is_file() else b""
+    if not file.is_file():
+        raise CorruptError(f"{_REMOVED} is missing")
+    raw = file.read_bytes()
     said = notes["removed"]
     if len(raw) != 8 * said["rows"] or hashlib.sha256(raw).hexdigest() != said["sha256"]:
         raise CorruptError(f"{_REMOVED} is not what was written (its sha256 differs)")

@@ -62,6 +62,8 @@ class SentenceTransformerEncoder(nn.Module):
             that cannot be.
     """
 
+    conformance = "ragkit_sentence_transformers.conformance:TinyConformance"
+
     def __init__(
         self,
         model: str | Path | SentenceTransformer,
