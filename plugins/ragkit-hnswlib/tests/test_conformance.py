@@ -25,7 +25,7 @@ class TestFewLinks(TestOneThread):
     recall: ClassVar[float] = 0.6
 
     def make(self) -> HnswlibIndex:
-        return HnswlibIndex(M=3, ef=8, ef_construction=10, threads=2, replace_deleted=False)
+        return HnswlibIndex(M=4, ef=12, ef_construction=12, threads=1, replace_deleted=False)
 
 
 @pytest.mark.parametrize("options", [{}, {"ef": 200}])
