@@ -270,7 +270,7 @@ class GeneratorConformance(ReadingConformance):
     # ---------------------------------------------------------------------- abilities
 
     def test_quote(self) -> None:
-        """SupportsQuoting: a quotation stands in a passage; it is None where no passage holds it."""
+        """SupportsQuoting: what is quoted stands in a passage; None where none holds it."""
         generator = self.made()
         self.needs(generator, SupportsQuoting)
         passages = list(samples.PASSAGES)

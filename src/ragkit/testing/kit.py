@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NoReturn
 from unittest import SkipTest
 
 from ragkit import protocols, registry
@@ -77,7 +77,7 @@ class Conformance:
         weakref.finalize(self, shutil.rmtree, path, True)
         return path
 
-    def skip(self, reason: str) -> None:
+    def skip(self, reason: str) -> NoReturn:
         """Leave a check out, as pytest and `run` understand it."""
         raise SkipTest(reason)
 
@@ -133,7 +133,6 @@ class Conformance:
         """Its name is found in the registry, ready, and leads to what make() makes."""
         if self.component is None:
             self.skip(f"set component = '<its name>' in {type(self).__name__} to check it")
-            return
         with attempt(f"the {self.role} {self.component!r}", "see `ragkit plugins list`"):
             found = registry.find(self.role, self.component)
             listing = registry.lookup(self.role, self.component)
@@ -153,7 +152,6 @@ class Conformance:
         """The module of its entry point loads neither torch nor numpy nor what it needs."""
         if self.component is None:
             self.skip(f"set component = '<its name>' in {type(self).__name__} to check it")
-            return
         with attempt(f"the {self.role} {self.component!r}", "see `ragkit plugins list`"):
             listing = registry.lookup(self.role, self.component)
         needs = {need.partition(".")[0] for need in listing.component.needs}

@@ -197,7 +197,6 @@ class ObjectiveConformance(Conformance):
             attached, _ = self._gradient(evidence)
             if attached is None:
                 self.skip("this objective trains the generator alone")
-                return
             scores = evidence.scores.clone().requires_grad_()
             loss = self._loss(self.made(), replace(evidence, scores=scores))
             must(
