@@ -8,6 +8,7 @@ import math
 import causal_models as tiny
 import pytest
 import torch
+from ragkit_causal_lm import shared
 from ragkit_causal_lm.reading import CausalReading
 from transformers import GenerationConfig
 
@@ -26,6 +27,7 @@ class Case:
 
     def __init__(self, family: str, seed: int = 0, absent: bool = False) -> None:
         self.model = tiny.FAMILIES[family](V, seed)
+        shared.adopt(self.model)
         self.rows = torch.arange(B * K).view(B, K)
         scores = torch.randn(B, K, generator=torch.Generator().manual_seed(seed))
         if absent:

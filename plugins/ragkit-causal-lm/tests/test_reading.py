@@ -164,6 +164,53 @@ def test_each_prompt_is_read_once():
     assert tokens_read == [(12, length - 1), (48, 1), (48, 1), (48, 1), (36, 4)]
 
 
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_hypotheses_share_the_keys_of_prompts_and_copies_say_the_same(family):
+    generator = make(family)
+    found, questions = tiny.retrieved(3, 3, absent=1), tiny.QUESTIONS
+    targets = generator.targets(["abc", "x", "yy", "zzz", "q", "w"])
+    parents = [torch.tensor(p) for p in ([0, 0, 2, 1, 2, 2, 0], [6, 5, 4, 0], [0, 0], [1, 0])]
+    told = {}
+    for way in ("sdpa", "ragkit-causal-lm"):
+        generator.model.set_attn_implementation(way)
+        with torch.no_grad():
+            reading = generator.read(questions, found)
+            score = reading.score(targets, reading.rows[[0, 2, 1, 2, 2, 0]])
+            decoding = reading.start(reading.rows)
+            steps = [decoding.next()]
+            held = reading.prefix.cache.layers
+            if way != "sdpa":
+                for mine, prompt in zip(decoding.following.cache.layers, held, strict=True):
+                    assert mine.prompt_keys is prompt.keys  # no copy, whatever the beams
+                    assert mine.keys.shape[2] == 1
+            for step, chosen in enumerate(parents):
+                decoding.append(torch.arange(len(chosen)) + 40 + step, chosen)
+                steps.append(decoding.next())
+        told[way] = (score, steps)
+        if way != "sdpa":  # the last two hypotheses are of one question, whose three remain
+            assert len(decoding.following.cache.layers[0].prompt_keys) == 3
+    for mine, other in zip(told["sdpa"][1], told["ragkit-causal-lm"][1], strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(*(told[way][0] for way in told), atol=1e-4, rtol=1e-4)
+
+
+def test_a_model_with_another_attention_keeps_it():
+    model = tiny.llama()
+    model.set_attn_implementation("eager")
+    generator = CausalLMGenerator(model, TOKENIZER)
+    assert model.config._attn_implementation == "eager"
+    with torch.no_grad():
+        reading = generator.read(tiny.QUESTIONS[:1], tiny.retrieved(1, 2))
+        other = make("llama").read(tiny.QUESTIONS[:1], tiny.retrieved(1, 2))
+        targets = generator.targets(["abc"])
+        torch.testing.assert_close(
+            reading.score(targets, reading.rows),
+            other.score(targets, other.rows),
+            atol=1e-4,
+            rtol=1e-4,
+        )
+
+
 def test_two_decodings_and_a_score_share_a_reading_without_harm():
     generator = make("mistral")
     with torch.no_grad():

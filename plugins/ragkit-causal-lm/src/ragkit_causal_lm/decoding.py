@@ -1,7 +1,7 @@
 """Hypotheses being written by a language model, each after the prompts of its pairs.
 
-One row for each (hypothesis, pair) cell. The prompts are not read again: a row takes
-their keys and values, and follows its hypothesis when that is reordered. Knows nothing
+One row for each (hypothesis, pair) cell. The prompts are not read again: the rows use
+their keys and values, and follow their hypotheses when those are reordered. Knows nothing
 of beams or marginals: who appends decides.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ragkit_causal_lm.prefix import run
+from ragkit_causal_lm.following import Following
 
 if TYPE_CHECKING:
     from ragkit_causal_lm.reading import CausalReading
@@ -29,11 +29,9 @@ class CausalDecoding:
         self._written = 0
         self._logp: Tensor | None = None  # (N,M,V) of the step at hand
         if len(self.cells):
-            taken = reading.prefix.take(rows.reshape(-1)[self.cells])
-            self.cache = taken.cache
-            self.mask = taken.mask  # (R,C) of the cache's columns
-            self.places = taken.lengths  # (R,) position of the token read next
-            self.inputs = taken.last  # (R,) token read next
+            pairs = rows.reshape(-1)[self.cells]  # (R,)
+            self.following = Following(reading.model, reading.prefix, pairs)
+            self.inputs = self.following.last  # (R,) token read next
 
     @torch.no_grad()
     def next(self) -> Tensor:
@@ -58,8 +56,7 @@ class CausalDecoding:
         owner, column = cells // n_read, cells % n_read
         source = held[parents[owner] * n_read + column]  # (R′,) row each cell comes from
         if len(cells) and not _in_place(source, len(self.cells)):
-            self.cache.batch_select_indices(source)
-            self.mask, self.places = self.mask[source], self.places[source]
+            self.following.select(source)
         self.rows, self.cells, self._logp = rows, cells, None
         if len(cells):
             self.inputs = tokens[owner]
@@ -68,15 +65,7 @@ class CausalDecoding:
         """(R,V) after reading one token more of each row."""
         self._written += 1
         self.reading.check_length(self._written)
-        self.mask = torch.nn.functional.pad(self.mask, (0, 1), value=True)
-        logits = run(
-            self.reading.model,
-            self.inputs[:, None],
-            self.mask,
-            self.places[:, None],
-            self.cache,
-        )[:, -1]
-        self.places = self.places + 1
+        logits = self.following.read(self.inputs[:, None])[:, -1]
         return logits.float().log_softmax(-1)
 
 

@@ -27,6 +27,7 @@ from ragkit.errors import ConfigError, DataError
 from ragkit.generate.form import Form
 from ragkit.protocols import Passage, Retrieved, Targets
 from ragkit_causal_lm import lora as adapters
+from ragkit_causal_lm import shared
 from ragkit_causal_lm.prefix import check_cache
 from ragkit_causal_lm.prompts import CHAT_FORM, FORM, PromptBuilder, Prompts
 from ragkit_causal_lm.reading import CausalReading
@@ -94,6 +95,7 @@ class CausalLMGenerator(nn.Module):
         if isinstance(tokenizer, (str, Path)):
             tokenizer = AutoTokenizer.from_pretrained(str(tokenizer))
         check_cache(model)
+        shared.adopt(model)
         self.lora = None if lora is None else dict(lora)
         if lora is not None:
             adapters.add(model, lora)

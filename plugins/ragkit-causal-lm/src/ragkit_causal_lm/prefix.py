@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -46,20 +46,6 @@ class Prefix:
             run(model, tokens[:, :-1], before, positions(before), cache, keep=1)
         return cls(cache, before, tokens[:, -1], lengths)
 
-    def take(self, pairs: Tensor) -> Prefix:
-        """Rows (R,) of it with a cache of their own, which may grow; gradient flows back."""
-        cache = copy.copy(self.cache)
-        # A layer replaces its tensors when it grows, so copies of the shells are enough.
-        cache.layers = [copy.copy(layer) for layer in self.cache.layers]
-        cache.batch_select_indices(pairs)
-        return replace(
-            self,
-            cache=cache,
-            mask=self.mask[pairs],
-            last=self.last[pairs],
-            lengths=self.lengths[pairs],
-        )
-
     def elements(self) -> int:
         """Numbers kept for one pair, all layers together."""
         kept = 0
@@ -67,6 +53,15 @@ class Prefix:
             for part in (getattr(layer, "keys", None), getattr(layer, "values", None)):
                 kept += 0 if part is None or not len(part) else part[0].numel()
         return kept
+
+
+def copied(cache: Any, pairs: Tensor) -> Any:
+    """Rows (R,) of a cache as one of their own, which may grow; gradient flows back."""
+    made = copy.copy(cache)
+    # A layer replaces its tensors when it grows, so copies of the shells are enough.
+    made.layers = [copy.copy(layer) for layer in cache.layers]
+    made.batch_select_indices(pairs)
+    return made
 
 
 def positions(mask: Tensor) -> Tensor:

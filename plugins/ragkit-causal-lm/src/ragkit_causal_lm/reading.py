@@ -17,6 +17,7 @@ from ragkit.errors import ConfigError, DataError
 from ragkit.generate.gold import gold_log_probabilities
 from ragkit.protocols import Targets
 from ragkit_causal_lm.decoding import CausalDecoding
+from ragkit_causal_lm.following import Following
 from ragkit_causal_lm.prefix import Prefix, is_checkpointing, positions, run
 from ragkit_causal_lm.prompts import Prompts
 
@@ -114,20 +115,19 @@ class CausalReading:
         """Rows scored together: all with gradient, else what fits `AT_ONCE`."""
         if torch.is_grad_enabled():  # everything is kept anyhow
             return n_cells
-        each = length * self.vocabulary
-        if not is_checkpointing(self.model):
-            each = max(each, self.prefix.elements())
-        return max(1, AT_ONCE // each)
+        by_logits = AT_ONCE // (length * self.vocabulary)
+        if is_checkpointing(self.model):
+            return max(1, by_logits)
+        # Where prompts are copied for each row, as many as are held already will do.
+        by_copies = max(len(self.prompts.tokens), AT_ONCE // max(1, self.prefix.elements()))
+        return max(1, min(by_logits, by_copies))
 
     def _logits(self, tokens: Tensor, pairs: Tensor) -> Tensor:
         """(R,T,V) for targets (R,T) of which each follows the prompt of a pair (R,)."""
         if is_checkpointing(self.model):
             return self._whole(tokens, pairs)
-        prefix = self.prefix.take(pairs)
-        inputs = torch.cat([prefix.last[:, None], tokens[:, :-1]], dim=1)  # (R,T)
-        places = prefix.lengths[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
-        mask = torch.cat([prefix.mask, torch.ones_like(inputs, dtype=torch.bool)], dim=1)
-        return run(self.model, inputs, mask, places, prefix.cache)
+        rows = Following(self.model, self.prefix, pairs)
+        return rows.read(torch.cat([rows.last[:, None], tokens[:, :-1]], dim=1))
 
     def _whole(self, tokens: Tensor, pairs: Tensor) -> Tensor:
         """The same by prompt and target in one text, without a cache."""
