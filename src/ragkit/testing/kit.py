@@ -175,7 +175,7 @@ def run(conformance: type[Conformance] | Conformance) -> list[Outcome]:
 def checks(cls: type[Conformance]) -> list[str]:
     """The names of the checks of a class: those of its role first, those of all roles last."""
     found: dict[str, None] = {}
-    for one in reversed(cls.__mro__[: cls.__mro__.index(Conformance)]):
+    for one in cls.__mro__[: cls.__mro__.index(Conformance)]:
         found.update({name: None for name in vars(one) if name.startswith("test_")})
     found.update({name: None for name in vars(Conformance) if name.startswith("test_")})
     return [name for name in found if callable(getattr(cls, name, None))]

@@ -20,7 +20,8 @@ _AS_MANY = 1 << 20  # passages: more than any metric counts
 class TaskConformance(Conformance):
     """The laws of a `Task`; ``make()`` returns one with at least two examples a split.
 
-    splits: those that it has. limit: examples of each that are looked at.
+    splits: those that it has.
+    limit: examples of each that are looked at.
     """
 
     role = "task"
