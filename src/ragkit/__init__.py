@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         UnknownName,
     )
     from ragkit.evaluate import evaluate
-    from ragkit.hookspecs import Component, hookimpl
+    from ragkit.hookspecs import Component, Model, hookimpl
     from ragkit.knowledge import KnowledgeBase
     from ragkit.protocols import Example, Passage, Prediction
     from ragkit.rag import RAG
@@ -45,6 +45,7 @@ _WHERE = {
     "KnowledgeBaseError": "ragkit.errors",
     "LockedError": "ragkit.errors",
     "MissingDependency": "ragkit.errors",
+    "Model": "ragkit.hookspecs",
     "Passage": "ragkit.protocols",
     "PluginError": "ragkit.errors",
     "Prediction": "ragkit.protocols",
@@ -74,6 +75,7 @@ __all__ = [
     "KnowledgeBaseError",
     "LockedError",
     "MissingDependency",
+    "Model",
     "Passage",
     "PluginError",
     "Prediction",

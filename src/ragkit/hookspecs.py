@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pluggy
 
@@ -38,6 +39,25 @@ class Component:
     summary: str = ""
     needs: tuple[str, ...] = ()
     install: str = ""
+    protocol: int = PROTOCOL_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A trained model that a package ships, for ``RAG.from_pretrained(name)``.
+
+    name: what users write (``ragkit-tiny``).
+    folder: where the folder of `RAG.save_pretrained` lies: ``"my_package:model"`` for the
+        folder ``model`` of the package, which is found without importing it, or a path.
+    summary: one line for ``ragkit components``.
+    licence: of the weights (``"CC-BY-SA-4.0"``).
+    protocol: the `PROTOCOL_VERSION` it was written for.
+    """
+
+    name: str
+    folder: str | Path
+    summary: str = ""
+    licence: str = ""
     protocol: int = PROTOCOL_VERSION
 
 
@@ -89,6 +109,12 @@ def ragkit_metrics() -> Iterable[Component]:
     raise AssertionError
 
 
+@hookspec
+def ragkit_models() -> Iterable[Model]:
+    """Trained models that come with a package, by name: `ragkit.shipped`."""
+    raise AssertionError
+
+
 ROLES = {
     "encoder": "ragkit_encoders",
     "index": "ragkit_indexes",
@@ -100,3 +126,5 @@ ROLES = {
     "metric": "ragkit_metrics",
 }
 """Role, as written in configs, to its hook."""
+MODELS = "ragkit_models"
+"""The hook of models that packages ship."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from huggingface_hub import ModelCard, ModelCardData, snapshot_download
 
-from ragkit import registry, signature
+from ragkit import registry, shipped, signature
 from ragkit.errors import ConfigError, CorruptError
 from ragkit.progress import quiet
 from ragkit.protocols import SupportsSave
@@ -73,20 +73,12 @@ def save(
 def load(
     cls: type[RAG], model_id: str, knowledge_base: KnowledgeBase | str | Path | None, **hub: Any
 ) -> RAG:
-    """Open a folder, or a model of the hub, which is then downloaded.
+    """Open a folder, a model that is installed, or one of the hub, which is then downloaded.
 
     Raises `ConfigError` where it is no RAG, `CorruptError` where parts are missing or packed
-    weights are not what was written.
+    weights are not what was written, and what `ragkit.shipped.folder` does for names.
     """
-    directory = Path(model_id)
-    if not directory.is_dir():
-        looks_local = model_id.startswith((".", "/", "~")) or model_id.count("/") != 1
-        if looks_local:
-            raise ConfigError(
-                f"there is no folder {model_id!r}; give one that RAG.save_pretrained wrote, or a "
-                "hub name such as 'owner/model'"
-            )
-        directory = Path(snapshot_download(model_id, **hub))
+    directory = _find(model_id, hub)
     config = _read(directory)
     parts = directory / config["parts"]
     if not parts.is_dir():
@@ -99,6 +91,21 @@ def load(
             for role, entry in config["components"].items()
         }
     return cls(**found)
+
+
+def _find(model_id: str, hub: dict[str, Any]) -> Path:
+    """A folder, or else a model that a package ships, or else one of the hub."""
+    directory = Path(model_id)
+    if directory.is_dir():
+        return directory
+    if model_id.startswith((".", "~")) or directory.is_absolute() or model_id.count("/") > 1:
+        raise ConfigError(
+            f"there is no folder {model_id!r}; give one that RAG.save_pretrained wrote, the name "
+            "of an installed model, or a hub name such as 'owner/model'"
+        )
+    if "/" not in model_id:
+        return shipped.folder(model_id)
+    return Path(snapshot_download(model_id, **hub))
 
 
 def card(rag: RAG) -> ModelCard:

@@ -324,10 +324,11 @@ class RAG(
         knowledge_base: KnowledgeBase | str | Path | None = None,
         **hub: Any,
     ) -> Self:
-        """Open what `save_pretrained` wrote; a hub name is downloaded.
+        """Open what `save_pretrained` wrote, wherever it is.
 
         Args:
-            pretrained_model_name_or_path: a folder, or a name on the hub.
+            pretrained_model_name_or_path: a folder; or the name of a model that a package
+                ships (``ragkit-tiny``); or a name on the hub (``owner/model``), downloaded.
             knowledge_base: used in place of the one that the folder refers to.
             hub: options of `huggingface_hub.snapshot_download` (``revision``, ``token`` …).
         """

@@ -20,8 +20,9 @@ import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import pluggy
 
@@ -33,7 +34,7 @@ from ragkit.errors import (
     UnknownName,
     nearest,
 )
-from ragkit.hookspecs import ROLES, Component
+from ragkit.hookspecs import MODELS, ROLES, Component, Model
 from ragkit.protocols import PROTOCOL_VERSION
 
 GROUP = "ragkit"
@@ -42,6 +43,7 @@ ALLOW = "RAGKIT_PLUGINS"
 
 _OWN = "ragkit"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_Record = TypeVar("_Record", Component, Model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class Plugin:
     error: str = ""
     seconds: float = 0.0
     found: list[tuple[str, Component]] = field(default_factory=list)
+    models: list[Model] = field(default_factory=list)
 
     @property
     def label(self) -> str:
@@ -341,15 +344,19 @@ def _register(plugin: Plugin, module: ModuleType | object) -> None:
         )
         return
     faults = [_misspelled(plugin, name) for name in _pending(manager)]
-    for role, hook in ROLES.items():
+    for role, hook in [*ROLES.items(), ("", MODELS)]:
         try:
             with contextlib.redirect_stdout(sys.stderr):  # also while a generator is read
                 caller = getattr(manager.hook, hook)
                 answers = caller()
+                kind = Component if role else Model
                 if len(answers) < len(caller.get_hookimpls()):  # pluggy leaves None out
-                    raise TypeError("it must return a list of Component, and returned None")
+                    raise TypeError(f"it must return a list of {kind.__name__}, and returned None")
                 for answer in answers:
-                    plugin.found += [(role, record) for record in _records(answer)]
+                    if role:
+                        plugin.found += [(role, one) for one in _records(answer, Component)]
+                    else:
+                        plugin.models += _records(answer, Model)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -369,37 +376,53 @@ def _pending(manager: pluggy.PluginManager) -> list[str]:
 
 
 def _misspelled(plugin: Plugin, name: str) -> str:
-    hooks = list(ROLES.values())
+    hooks = [*ROLES.values(), MODELS]
     near = nearest(name, hooks) or "."
     return f"{plugin.label}: there is no hook {name!r}{near} Hooks: {_all(hooks)}"
 
 
-def _records(answer: object) -> list[Component]:
+def _records(answer: object, kind: type[_Record]) -> list[_Record]:
     """Check what a hook returned; raises TypeError that says what was wrong."""
-    if isinstance(answer, Component) or not isinstance(answer, Iterable):
-        raise TypeError(f"it must return a list of Component, and returned {answer!r:.80}")
+    if isinstance(answer, kind) or not isinstance(answer, Iterable):
+        raise TypeError(f"it must return a list of {kind.__name__}, and returned {answer!r:.80}")
     records = list(answer)
     for record in records:
-        if not isinstance(record, Component):
-            raise TypeError(f"{record!r:.80} in its list is no ragkit.Component")
+        if not isinstance(record, kind):
+            raise TypeError(f"{record!r:.80} in its list is no ragkit.{kind.__name__}")
         if not isinstance(record.name, str) or not _NAME.fullmatch(record.name):
             raise TypeError(f"the name {record.name!r} may have letters, digits, '.', '_', '-'")
-        module, colon, attribute = str(record.target).partition(":")
-        if not (module and colon and attribute):
-            raise TypeError(f"the target {record.target!r} must be 'module:Class'")
-        if not isinstance(record.needs, (tuple, list)) or not all(
-            isinstance(need, str) and need for need in record.needs
-        ):
-            raise TypeError(f"needs of {record.name!r} must be a tuple of module names")
+        if isinstance(record, Component):
+            _check_component(record)
+        else:
+            _check_model(record)
         if not isinstance(record.protocol, int):
             raise TypeError(f"the protocol of {record.name!r} must be a number")
-        if not (isinstance(record.install, str) and isinstance(record.summary, str)):
-            raise TypeError(f"summary and install of {record.name!r} must be text")
     names = [record.name for record in records]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise TypeError(f"it returned {_all(twice)} more than once")
     return records
+
+
+def _check_component(record: Component) -> None:
+    module, colon, attribute = str(record.target).partition(":")
+    if not (module and colon and attribute):
+        raise TypeError(f"the target {record.target!r} must be 'module:Class'")
+    if not isinstance(record.needs, (tuple, list)) or not all(
+        isinstance(need, str) and need for need in record.needs
+    ):
+        raise TypeError(f"needs of {record.name!r} must be a tuple of module names")
+    if not (isinstance(record.install, str) and isinstance(record.summary, str)):
+        raise TypeError(f"summary and install of {record.name!r} must be text")
+
+
+def _check_model(record: Model) -> None:
+    if not isinstance(record.folder, Path):
+        package, colon, inner = str(record.folder).partition(":")
+        if not (package and colon and inner) or ".." in inner or inner.startswith("/"):
+            raise TypeError(f"the folder {record.folder!r} must be 'package:folder' or a Path")
+    if not (isinstance(record.summary, str) and isinstance(record.licence, str)):
+        raise TypeError(f"summary and licence of {record.name!r} must be text")
 
 
 # ------------------------------------------------------------------------ wording

@@ -1,4 +1,4 @@
-"""``ragkit components``: everything that can be named in a configuration."""
+"""``ragkit components``: everything that can be named: in a configuration, or as a model."""
 
 from __future__ import annotations
 
@@ -15,24 +15,27 @@ def register(app: typer.Typer) -> None:
 
 def components(
     role: Annotated[
-        str | None, typer.Argument(help="Only this role: encoder, index, retriever …")
+        str | None, typer.Argument(help="Only this role: encoder, index, retriever … or model.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """List components by role, with where they come from and whether they can be used."""
-    from ragkit import registry
+    """List components by role, and models, with where they come from and their state."""
+    from ragkit import registry, shipped
     from ragkit.errors import UnknownName, nearest
     from ragkit.hookspecs import ROLES
 
-    if role is not None and role not in ROLES:
-        near = nearest(role, ROLES) or "."
-        raise UnknownName(f"no role is named {role!r}{near} Roles: {', '.join(ROLES)}")
+    known = [*ROLES, "model"]
+    if role is not None and role not in known:
+        near = nearest(role, known) or "."
+        raise UnknownName(f"no role is named {role!r}{near} Roles: {', '.join(known)}")
     found = [one for one in registry.components() if role in (None, one.role)]
+    models = shipped.models() if role in (None, "model") else []
     broken = [one for one in registry.plugins() if one.state != "ready"]
     if json:
         terminal.json_object(
             {
                 "components": [_record(one) for one in found],
+                "models": [_model(one) for one in models],
                 "plugins": [
                     {
                         "distribution": one.distribution,
@@ -61,6 +64,15 @@ def components(
             style=None if one.state == "ready" else "yellow",
         )
         last = one.role
+    for number, model in enumerate(models):
+        table.add_row(
+            "" if number else "model",
+            model.model.name,
+            f"{model.distribution} {model.version}",
+            model.state,
+            model.error or " · ".join(filter(None, (model.model.summary, model.model.licence))),
+            style=None if model.state == "ready" else "yellow",
+        )
     terminal.show(table)
     for plugin in broken:
         terminal.show(f"{plugin.distribution} {plugin.version}: {plugin.error}", style="yellow")
@@ -75,5 +87,18 @@ def _record(one: Any) -> dict[str, Any]:
         "state": one.state,
         "summary": one.component.summary,
         "target": one.component.target,
+        "error": one.error,
+    }
+
+
+def _model(one: Any) -> dict[str, Any]:
+    return {
+        "name": one.model.name,
+        "distribution": one.distribution,
+        "version": one.version,
+        "state": one.state,
+        "summary": one.model.summary,
+        "licence": one.model.licence,
+        "folder": None if one.folder is None else str(one.folder),
         "error": one.error,
     }
