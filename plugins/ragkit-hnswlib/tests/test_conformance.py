@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from ragkit_hnswlib.index import HnswlibIndex
@@ -29,7 +29,7 @@ class TestFewLinks(TestOneThread):
 
 
 @pytest.mark.parametrize("options", [{}, {"ef": 200}])
-def test_by_its_name_it_passes_every_check(options: dict[str, int]) -> None:
+def test_by_its_name_it_passes_every_check(options: dict[str, Any]) -> None:
     outcomes = check("index", "hnswlib", **options)
     assert len(outcomes) > 20
     assert not [one for one in outcomes if one.state == "failed"]

@@ -52,7 +52,8 @@ def test_it_finds_nearly_what_exact_search_finds_with_the_right_scores() -> None
     exact = np.einsum("bd,bkd->bk", QUERIES, VECTORS[hits.ids])
     np.testing.assert_allclose(hits.scores, exact, atol=2e-5)
     assert (np.diff(hits.scores, axis=1) <= 0).all()
-    assert (hits.ids.dtype, hits.scores.dtype) == (np.int64, np.float32)
+    assert hits.ids.dtype == np.int64
+    assert hits.scores.dtype == np.float32
 
 
 def test_more_candidates_find_more() -> None:

@@ -97,7 +97,7 @@ def test_it_finds_the_passages_by_meaning_and_learns_by_gradient(
     with torch.no_grad():
         for weight, slope in zip(weights, slopes, strict=True):
             if slope is not None:
-                weight -= 1e-3 * slope
+                weight.sub_(1e-3 * slope)
         assert loss() < before
         for weight, old in zip(weights, kept, strict=True):
             weight.copy_(old)
