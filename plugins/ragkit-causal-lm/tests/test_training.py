@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import causal_models as tiny
 import pytest
 import torch
@@ -116,3 +118,27 @@ def test_the_trainer_teaches_it_and_it_is_saved_and_read_back(tmp_path, lora):
     for one, other in zip(again.answer(QUESTIONS, k=4, num_beams=3), answers, strict=True):
         assert one.text == other.text
         assert one.log_likelihood == pytest.approx(other.log_likelihood, abs=1e-4)
+
+
+def test_a_run_with_adapters_that_is_resumed_is_the_run_that_was_not(tmp_path):
+    def trained(folder, resume):
+        rag = model(tmp_path / folder / "kb", "rag-token", lora={**LORA, "lora_dropout": 0.1})
+        args = TrainingArguments(
+            str(tmp_path / folder / "run"),
+            max_steps=4,
+            save_steps=2,
+            k=2,
+            per_device_train_batch_size=2,
+            logging_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+        )
+        Trainer(rag, args, train_dataset=EXAMPLES).train(resume_from_checkpoint=resume)
+        return rag.state_dict()
+
+    whole = trained("whole", None)
+    half = tmp_path / "half" / "run" / "checkpoint-2"
+    shutil.copytree(tmp_path / "whole" / "run" / "checkpoint-2", half)
+    resumed = trained("half", str(half))
+    for name, value in whole.items():
+        assert torch.equal(value, resumed[name]), name
