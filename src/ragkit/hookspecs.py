@@ -15,8 +15,6 @@ from pathlib import Path
 
 import pluggy
 
-from ragkit.protocols import PROTOCOL_VERSION
-
 hookspec = pluggy.HookspecMarker("ragkit")
 hookimpl = pluggy.HookimplMarker("ragkit")
 
@@ -31,7 +29,7 @@ class Component:
     summary: one line for ``ragkit components``.
     needs: modules that must be importable (``("faiss",)``), looked for before the import.
     install: what to type where one is missing (``"pip install faiss-cpu"``).
-    protocol: the `PROTOCOL_VERSION` it was written for.
+    protocol: the `PROTOCOL_VERSION` it was written for; state it, for what is unstated is 1.
     """
 
     name: str
@@ -39,7 +37,7 @@ class Component:
     summary: str = ""
     needs: tuple[str, ...] = ()
     install: str = ""
-    protocol: int = PROTOCOL_VERSION
+    protocol: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +49,14 @@ class Model:
         folder ``model`` of the package, which is found without importing it, or a path.
     summary: one line for ``ragkit components``.
     licence: of the weights (``"CC-BY-SA-4.0"``).
-    protocol: the `PROTOCOL_VERSION` it was written for.
+    protocol: the `PROTOCOL_VERSION` it was written for; state it, for what is unstated is 1.
     """
 
     name: str
     folder: str | Path
     summary: str = ""
     licence: str = ""
-    protocol: int = PROTOCOL_VERSION
+    protocol: int = 1
 
 
 @hookspec

@@ -17,6 +17,7 @@ import re
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
@@ -26,7 +27,7 @@ from typing import Any, TypeVar
 
 import pluggy
 
-from ragkit import hookspecs, signature
+from ragkit import compatibility, elsewhere, hookspecs, signature
 from ragkit.errors import (
     ConfigError,
     MissingDependency,
@@ -35,13 +36,13 @@ from ragkit.errors import (
     nearest,
 )
 from ragkit.hookspecs import MODELS, ROLES, Component, Model
-from ragkit.protocols import PROTOCOL_VERSION
 
 GROUP = "ragkit"
 ALLOW = "RAGKIT_PLUGINS"
 """Environment variable: comma-separated distributions, the only plugins then loaded."""
 
 _OWN = "ragkit"
+_SLOW = 0.2  # seconds: a plugin that takes longer to load is named
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _Record = TypeVar("_Record", Component, Model)
 
@@ -88,6 +89,16 @@ class Plugin:
     def label(self) -> str:
         return f"{self.distribution} {self.version}"
 
+    @property
+    def slow(self) -> str:
+        """What to say of a plugin that takes long to load; "" of others."""
+        if self.seconds < _SLOW:
+            return ""
+        return (
+            f"{self.label} took {self.seconds * 1000:.0f} ms to load, at every command; let "
+            f"{self.entry_point} import nothing but the standard library and ragkit"
+        )
+
 
 class _Manager(pluggy.PluginManager):
     """Looks only at names that begin with ``ragkit_``: others are never touched."""
@@ -123,6 +134,10 @@ def find(role: str, name: str) -> Callable[..., Any]:
         raise MissingDependency(listing.error)
     if listing.state == "broken":
         raise PluginError(listing.error)
+    who = f"{role} {component.name!r} of {listing.distribution} {listing.version}"
+    old = compatibility.warning(component.protocol, who, listing.distribution)
+    if old and listing.distribution != _OWN:
+        warnings.warn(old, FutureWarning, stacklevel=2)
     module, _, attribute = component.target.partition(":")
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what it prints is no output of ours
@@ -133,13 +148,11 @@ def find(role: str, name: str) -> Callable[..., Any]:
         raise
     except BaseException as error:
         raise PluginError(
-            f"{role} {component.name!r} of {listing.distribution} {listing.version} cannot be "
-            f"imported from {component.target}: {_explain(error)}"
+            f"{who} cannot be imported from {component.target}: {_explain(error)}"
         ) from error
     if not callable(found):
         raise PluginError(
-            f"{role} {component.name!r} of {listing.distribution} {listing.version}: "
-            f"{component.target} is {type(found).__name__}, not a class or function"
+            f"{who}: {component.target} is {type(found).__name__}, not a class or function"
         )
     return found  # type: ignore[no-any-return]
 
@@ -170,8 +183,10 @@ def lookup(role: str, name: str) -> Listing:
     usable = sorted(_shown(one) for one in known if one.state != "broken")
     broken = [one.label for one in plugins() if one.state == "broken"]
     hint = f" (plugins that failed to load: {', '.join(broken)}; see `ragkit doctor`)"
+    away = elsewhere.absent(role, {one.distribution for one in plugins()})
+    near = nearest(name, [*usable, *(one.name for one in away)])
     raise UnknownName(
-        f"no {role} is named {name!r}{nearest(name, usable) or '.'} Known: {_all(usable)}"
+        f"no {role} is named {name!r}{near or '.'} Known: {_all(usable)}{elsewhere.hint(away)}"
         + (hint if broken else "")
     )
 
@@ -227,14 +242,9 @@ def _listing(
     who = f"{role} {component.name!r} of {plugin.label}"
     owners = claims.get((role, component.name), [])
     missing = [need for need in component.needs if not _installed(need)]
-    if component.protocol != PROTOCOL_VERSION:
-        state = "broken"
-        newer = component.protocol > PROTOCOL_VERSION
-        what = "ragkit" if newer else plugin.distribution
-        error = (
-            f"{who} was written for protocol {component.protocol}, and this ragkit has "
-            f"{PROTOCOL_VERSION}: pip install --upgrade {what}"
-        )
+    refusal = compatibility.refusal(component.protocol, who, plugin.distribution)
+    if refusal and plugin.distribution != _OWN:  # ours speak the version they come with
+        state, error = "broken", refusal
     elif missing:
         state = "missing"
         install = component.install or f"pip install {' '.join(missing)}"

@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ragkit import registry
+from ragkit import compatibility, registry
 from ragkit.errors import ConfigError, MissingDependency, PluginError, UnknownName, nearest
 from ragkit.hookspecs import Model
-from ragkit.protocols import PROTOCOL_VERSION
 
 DEFAULT = "ragkit-tiny"
 """The model that the command line uses where none is named."""
@@ -96,13 +95,9 @@ def _unknown(name: str, found: Sequence[Shipped]) -> Exception:
 def _listed(plugin: registry.Plugin, model: Model, claims: int) -> Shipped:
     who = f"model {model.name!r} of {plugin.label}"
     place, state, error = None, "ready", ""
-    if model.protocol != PROTOCOL_VERSION:
-        what = "ragkit" if model.protocol > PROTOCOL_VERSION else plugin.distribution
-        state = "broken"
-        error = (
-            f"{who} was written for protocol {model.protocol}, and this ragkit has "
-            f"{PROTOCOL_VERSION}: pip install --upgrade {what}"
-        )
+    refusal = compatibility.refusal(model.protocol, who, plugin.distribution)
+    if refusal:
+        state, error = "broken", refusal
     else:
         place = _place(model.folder)
         if place is None or not place.is_dir():

@@ -15,7 +15,7 @@ import typer
 
 from ragkit.errors import ConfigError, RagkitError, UnknownName
 
-VERBS = ("demo", "kb", "train", "ask", "evaluate", "components", "config", "doctor")
+VERBS = ("demo", "kb", "train", "ask", "evaluate", "components", "plugins", "config", "doctor")
 
 
 def build() -> typer.Typer:

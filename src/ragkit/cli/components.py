@@ -30,7 +30,7 @@ def components(
         raise UnknownName(f"no role is named {role!r}{near} Roles: {', '.join(known)}")
     found = [one for one in registry.components() if role in (None, one.role)]
     models = shipped.models() if role in (None, "model") else []
-    broken = [one for one in registry.plugins() if one.state != "ready"]
+    away = _away(role)
     if json:
         terminal.json_object(
             {
@@ -45,6 +45,7 @@ def components(
                     }
                     for one in registry.plugins()
                 ],
+                "available": away,
             }
         )
         return
@@ -73,9 +74,33 @@ def components(
             model.error or " · ".join(filter(None, (model.model.summary, model.model.licence))),
             style=None if model.state == "ready" else "yellow",
         )
+    for record in away:
+        cells = (record[name] for name in ("role", "name", "install"))
+        table.add_row(*cells, "not installed", record["summary"], style="dim")
     terminal.show(table)
-    for plugin in broken:
-        terminal.show(f"{plugin.distribution} {plugin.version}: {plugin.error}", style="yellow")
+    for plugin in registry.plugins():
+        if plugin.state != "ready":
+            terminal.show(f"{plugin.label}: {plugin.error}", style="yellow")
+        elif plugin.slow:
+            terminal.show(plugin.slow, style="yellow")
+
+
+def _away(role: str | None) -> list[dict[str, str]]:
+    """What is one installation away."""
+    from ragkit import elsewhere, registry, shipped
+
+    found = [
+        {"role": one.role, "name": one.name, "install": one.install, "summary": one.summary}
+        for one in elsewhere.absent(role, {one.distribution for one in registry.plugins()})
+    ]
+    models = {one.model.name for one in shipped.models()}
+    if role in (None, "model"):
+        found += [
+            {"role": "model", "name": name, "install": install, "summary": "a trained model"}
+            for name, install in shipped.INSTALL.items()
+            if name not in models
+        ]
+    return found
 
 
 def _record(one: Any) -> dict[str, Any]:
