@@ -20,7 +20,7 @@ import typer.main
 
 import tiny
 from ragkit import cli, config, registry
-from ragkit.hookspecs import ROLES
+from ragkit.hookspecs import MODELS, ROLES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -143,6 +143,7 @@ def test_every_hook_is_on_the_page_about_plugins() -> None:
     text = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
     sentence = text.partition("one hook for each role:")[2].partition(".\n")[0]
     assert re.findall(r"`([^`]+)`", sentence) == list(ROLES.values())
+    assert f"`{MODELS}`" in text
 
 
 def test_no_block_is_overlooked() -> None:

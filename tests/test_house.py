@@ -40,6 +40,7 @@ def loaded(code: str) -> set[str]:
         "ragkit.errors",
         "ragkit.builtin",
         "ragkit.registry",
+        "ragkit.shipped",
         "ragkit.config",
         "ragkit.answer",
     ],

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ragkit import shipped
 from ragkit.cli import terminal
-from ragkit.cli.options import decoding
-from ragkit.errors import DataError, RagkitError
+from ragkit.cli.options import MODEL_HELP, decoding, opened
+from ragkit.errors import DataError, KnowledgeBaseError, RagkitError
 
 if TYPE_CHECKING:
     from ragkit.answer import Answer
@@ -28,15 +29,14 @@ def register(app: typer.Typer) -> None:
 
 
 def ask(
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="Folder of a saved RAG, or its hub name.")
-    ],
     question: Annotated[
         str | None,
         typer.Argument(help="What to ask; without it, lines of standard input, or a dialogue."),
     ] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help=MODEL_HELP)] = None,
     kb: Annotated[
-        Path | None, typer.Option("--kb", help="Another knowledge base than the model's own.")
+        Path | None,
+        typer.Option("--kb", help="A knowledge base, in place of the model's own if it has one."),
     ] = None,
     k: Annotated[int, typer.Option("-k", help="Passages to read.")] = 5,
     option: Annotated[
@@ -48,7 +48,7 @@ def ask(
     """Ask a model, and see which passages the answer came from."""
     options = decoding(option)
     if question is not None and not question.strip():
-        raise DataError('the question is empty; type ragkit ask "Who wrote Hamlet?" --model DIR')
+        raise DataError('the question is empty; type ragkit ask "Who wrote Hamlet?" --kb DIR')
     answering = _open(model, kb)
     dialogue = question is None and sys.stdin.isatty()
     for text in [question] if question is not None else _typed() if dialogue else _lines():
@@ -87,11 +87,15 @@ def as_record(answer: Answer) -> dict[str, Any]:
     }
 
 
-def _open(model: str, kb: Path | None) -> Any:
-    from ragkit.rag import RAG
-
+def _open(model: str | None, kb: Path | None) -> Any:
     with terminal.status("opening the model"):
-        return RAG.from_pretrained(model, knowledge_base=kb)
+        rag = opened(model, kb)
+    if getattr(rag.retriever, "knowledge_base", True) is None:
+        raise KnowledgeBaseError(
+            f"{model or shipped.DEFAULT} has no knowledge base of its own; make one of your texts "
+            "and ask again:\n  ragkit kb build FILES --out DIR\n  ragkit ask … --kb DIR"
+        )
+    return rag
 
 
 def _show(answer: Answer, json: bool, asked: bool) -> None:

@@ -9,11 +9,19 @@ from typing import Annotated, Any
 
 import typer
 
+from ragkit import shipped
 from ragkit.cli import terminal
-from ragkit.cli.options import decoding
+from ragkit.cli.options import MODEL_HELP, decoding, opened
 
 Folder = Annotated[Path, typer.Argument(help="The knowledge base.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+Encoder = Annotated[
+    str | None, typer.Option(help="An encoder component in place of a model's; dpr if only -e.")
+]
+EncoderOption = Annotated[
+    list[str] | None,
+    typer.Option("--encoder-option", "-e", help="As in model=FOLDER; repeatable."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -28,15 +36,9 @@ def build(
         list[Path], typer.Argument(help="jsonl, tsv (also .gz), txt, md, or folders of texts.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the knowledge base goes.")],
-    model: Annotated[
-        Path | None,
-        typer.Option(help="A saved RAG: its encoder and its generator's tokens are used."),
-    ] = None,
-    encoder: Annotated[str, typer.Option(help="Encoder component.")] = "dpr",
-    encoder_option: Annotated[
-        list[str] | None,
-        typer.Option("--encoder-option", "-e", help="As in model=FOLDER; repeatable."),
-    ] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help=MODEL_HELP)] = None,
+    encoder: Encoder = None,
+    encoder_option: EncoderOption = None,
     index: Annotated[str, typer.Option(help="Index component.")] = "exact",
     index_option: Annotated[
         list[str] | None,
@@ -51,17 +53,15 @@ def build(
     ] = True,
     json: Json = False,
 ) -> None:
-    """Build a knowledge base from files; an interrupted build goes on where it was."""
-    from ragkit import KnowledgeBase, config
+    """Build a knowledge base from files, for the model that shall answer from it.
+
+    An interrupted build goes on where it was.
+    """
+    from ragkit import KnowledgeBase
 
     passages = _passages(files, split, words)
     index_table = {"name": index, **decoding(index_option, "-i", "factory=HNSW32")}
-    encoder_table = {"name": encoder, **decoding(encoder_option, "-e", "model=FOLDER")}
-    with terminal.status("opening the encoder"):
-        if model is not None:
-            made, generator = _of_model(model)
-        else:
-            made, generator = config.build("encoder", encoder_table), None
+    made, generator = _encoder(model, encoder, encoder_option)
     try:
         base = KnowledgeBase.build(
             passages,
@@ -102,27 +102,32 @@ def verify(folder: Folder, json: Json = False) -> None:
 def search(
     folder: Folder,
     question: Annotated[str, typer.Argument(help="What to look for.")],
-    model: Annotated[
-        Path | None, typer.Option(help="A saved RAG whose encoder built the knowledge base.")
-    ] = None,
-    encoder: Annotated[str, typer.Option(help="Encoder component.")] = "dpr",
-    encoder_option: Annotated[
-        list[str] | None,
-        typer.Option("--encoder-option", "-e", help="As in model=FOLDER; repeatable."),
-    ] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help=MODEL_HELP)] = None,
+    encoder: Encoder = None,
+    encoder_option: EncoderOption = None,
     k: Annotated[int, typer.Option("-k", "--k", min=1, help="How many.")] = 5,
     json: Json = False,
 ) -> None:
-    """The passages nearest to a question, by exact scores."""
+    """The passages nearest to a question, by exact scores.
+
+    The encoder must be the one that built the knowledge base.
+    """
     import torch
 
-    from ragkit import KnowledgeBase, config
+    from ragkit import KnowledgeBase
+    from ragkit.errors import EncoderMismatch
 
     base = KnowledgeBase.open(folder)
-    encoder_table = {"name": encoder, **decoding(encoder_option, "-e", "model=FOLDER")}
-    with terminal.status("opening the encoder"):
-        made = _of_model(model)[0] if model is not None else config.build("encoder", encoder_table)
-    base.check_encoder(made)
+    made = _encoder(model, encoder, encoder_option)[0]
+    try:
+        base.check_encoder(made)
+    except EncoderMismatch as error:
+        if model or encoder or encoder_option:
+            raise
+        raise EncoderMismatch(
+            f"{error}. None was named, so it is that of {shipped.DEFAULT}; name it by --model, or "
+            "by --encoder and -e"
+        ) from error
     with torch.no_grad():
         query = made.questions([question]).float().cpu().numpy()
     hits = base.search(query, k)
@@ -172,16 +177,22 @@ def _passages(files: list[Path], split: str, words: int) -> Iterator[Any]:
     return stream
 
 
-def _of_model(folder: Path) -> tuple[Any, Any]:
-    """Encoder and generator of a saved RAG."""
-    from ragkit import RAG
+def _encoder(
+    model: str | None, encoder: str | None, encoder_option: list[str] | None
+) -> tuple[Any, Any]:
+    """The encoder that is named, or a model's, with the generator whose tokens are kept."""
+    from ragkit import config
     from ragkit.errors import ConfigError
 
-    rag = RAG.from_pretrained(folder)
-    encoder = getattr(rag.retriever, "encoder", None)
-    if encoder is None:
-        raise ConfigError(f"the retriever of {str(folder)!r} has no encoder; give --encoder")
-    return encoder, rag.generator
+    options = decoding(encoder_option, "-e", "model=FOLDER")
+    with terminal.status("opening the encoder"):
+        if model is None and (encoder or options):
+            return config.build("encoder", {"name": encoder or "dpr", **options}), None
+        rag = opened(model)
+    found = getattr(rag.retriever, "encoder", None)
+    if found is None:
+        raise ConfigError(f"the retriever of {str(model)!r} has no encoder; give --encoder")
+    return found, rag.generator
 
 
 def _describe(base: Any, json: bool) -> None:

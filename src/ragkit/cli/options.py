@@ -1,4 +1,4 @@
-"""Options as they are typed: ``num_beams=4`` to ``{"num_beams": 4}``.
+"""Options as they are typed: ``num_beams=4`` to ``{"num_beams": 4}``, and a model's name.
 
 Values are read as everywhere in ragkit, names may be dotted (``search.nprobe=8``). Which
 names there are is the business of whatever takes them.
@@ -7,9 +7,13 @@ names there are is the business of whatever takes them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from ragkit.errors import ConfigError
+from ragkit import shipped
+from ragkit.errors import ConfigError, EncoderMismatch
+
+MODEL_HELP = f"A saved RAG's folder, an installed model or a hub name; {shipped.DEFAULT} if none."
 
 
 def decoding(
@@ -38,3 +42,20 @@ def decoding(
     if faults:
         raise ConfigError(faults)
     return found
+
+
+def opened(model: str | None, kb: Path | None = None) -> Any:
+    """The RAG that is named, or the one that is installed by default.
+
+    Raises what `RAG.from_pretrained` does; `EncoderMismatch` says if no model was named.
+    """
+    from ragkit.rag import RAG
+
+    try:
+        return RAG.from_pretrained(model or shipped.DEFAULT, knowledge_base=kb)
+    except EncoderMismatch as error:
+        if model is not None:
+            raise
+        raise EncoderMismatch(
+            f"{error}. No --model was given, so it is {shipped.DEFAULT} that was tried"
+        ) from error
