@@ -22,7 +22,7 @@ from ragkit_hnswlib.metafile import Meta
 
 _GRAPH = "graph.hnsw"
 _SPACE = "ip"
-SCAN = 1 << 12
+SCAN = 1 << 11
 """Allowed sets up to this many rows are scanned exactly: a graph walks far to find them."""
 
 
