@@ -122,14 +122,15 @@ def plain(model: torch.nn.Module, prompt: list[int], target: list[int]) -> Tenso
     whole = torch.tensor([prompt + target])
     logits = model(input_ids=whole, use_cache=False).logits[0]
     gold = torch.tensor(target)
-    return logits[len(prompt) - 1 : -1].log_softmax(-1).gather(-1, gold[:, None]).squeeze(-1)
+    every: Tensor = logits[len(prompt) - 1 : -1].log_softmax(-1)  # (T,V)
+    return every.gather(-1, gold[:, None]).squeeze(-1)
 
 
 def plain_many(
     model: torch.nn.Module, prompt: list[int], targets: list[tuple[int, ...]]
 ) -> dict[tuple[int, ...], list[float]]:
     """The same for many targets: those of a length together, so still without padding."""
-    found = {}
+    found: dict[tuple[int, ...], list[float]] = {}
     for length in sorted({len(y) for y in targets}):
         group = [y for y in targets if len(y) == length]
         gold = torch.tensor(group)  # (N,T)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import causal_models as tiny
 import pytest
@@ -80,7 +81,7 @@ def is_sequence(marginalizer: object) -> bool:
 
 @FAMILY
 @BOTH
-def test_likelihoods_are_the_plain_ones_and_sum_to_one(family, marginalizer):
+def test_likelihoods_are_the_plain_ones_and_sum_to_one(family: str, marginalizer: Any) -> None:
     case = Case(family, absent=True)
     everything = outputs()
     tokens = torch.full((len(everything), LONGEST), 1)
@@ -99,7 +100,7 @@ def test_likelihoods_are_the_plain_ones_and_sum_to_one(family, marginalizer):
 
 @BOTH
 @pytest.mark.parametrize(("family", "seed"), [("gpt2", 1), ("gpt2", 2), ("llama", 3)])
-def test_a_wide_beam_finds_the_argmax(family, seed, marginalizer):
+def test_a_wide_beam_finds_the_argmax(family: str, seed: int, marginalizer: Any) -> None:
     case = Case(family, seed, absent=seed == 2)
     options = config(num_beams=150, early_stopping="never", length_penalty=0.0)
     for b, beam in enumerate(marginalizer.decode(case.reading, case.prior, options)):
@@ -111,7 +112,7 @@ def test_a_wide_beam_finds_the_argmax(family, seed, marginalizer):
 
 @BOTH
 @pytest.mark.parametrize("num_beams", [1, 2, 5])
-def test_reported_likelihoods_and_posteriors_are_exact(marginalizer, num_beams):
+def test_reported_likelihoods_and_posteriors_are_exact(marginalizer: Any, num_beams: int) -> None:
     case = Case("llama", 5)
     options = config(num_beams=num_beams, num_return_sequences=num_beams, length_penalty=1.7)
     for b, beam in enumerate(marginalizer.decode(case.reading, case.prior, options)):
@@ -131,7 +132,7 @@ def test_reported_likelihoods_and_posteriors_are_exact(marginalizer, num_beams):
 
 
 @FAMILY
-def test_greedy_rag_token_is_the_plain_greedy_mixture(family):
+def test_greedy_rag_token_is_the_plain_greedy_mixture(family: str) -> None:
     """RePlug's ensemble: at every step the likeliest token of the mixture."""
     case = Case(family, 7)
     got = RagToken().decode(case.reading, case.prior, config(num_beams=1))
@@ -149,7 +150,7 @@ def test_greedy_rag_token_is_the_plain_greedy_mixture(family):
 
 
 @pytest.mark.parametrize("num_beams", [1, 3])
-def test_fast_is_a_lower_bound_that_thorough_completes(num_beams):
+def test_fast_is_a_lower_bound_that_thorough_completes(num_beams: int) -> None:
     case = Case("gpt2", 2)
     options = config(num_beams=num_beams, num_return_sequences=40)
     fast = RagSequence("fast").decode(case.reading, case.prior, options)
@@ -171,7 +172,7 @@ def test_fast_is_a_lower_bound_that_thorough_completes(num_beams):
             assert one.log_likelihood == pytest.approx(math.log(sum(known)), abs=1e-4)
 
 
-def test_a_question_alone_is_a_row_of_the_batch():
+def test_a_question_alone_is_a_row_of_the_batch() -> None:
     """Also where the others' prompts are longer: padding on the left is not seen."""
     case = Case("gpt2", 4)
     for marginalizer in (RagSequence("thorough"), RagSequence("fast"), RagToken()):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from pathlib import Path
+from typing import Any
 
 import causal_models as tiny
 import pytest
 import torch
 from ragkit_causal_lm import lora
 from ragkit_causal_lm.generator import CausalLMGenerator
+from torch import Tensor
 from transformers import AutoModelForCausalLM, MambaConfig, MambaForCausalLM
 
 import ragkit
@@ -18,17 +21,23 @@ from ragkit.errors import ConfigError, CorruptError, DataError, MissingDependenc
 from ragkit.protocols import SupportsPassageTokens, SupportsSave
 
 TOKENIZER = tiny.tokenizer()
-LORA = {"r": 2, "lora_alpha": 4, "target_modules": "all-linear", "lora_dropout": 0.0}
+LORA: dict[str, Any] = {
+    "r": 2,
+    "lora_alpha": 4,
+    "target_modules": "all-linear",
+    "lora_dropout": 0.0,
+}
 
 
-def scores(generator):
+def scores(generator: Any) -> Tensor:
     found = tiny.retrieved(2, 3, absent=1)
     with torch.no_grad():
         reading = generator.read(tiny.QUESTIONS[:2], found)
-        return reading.score(generator.targets(["ab", "c"]), reading.rows)
+        found_scores: Tensor = reading.score(generator.targets(["ab", "c"]), reading.rows)
+        return found_scores
 
 
-def stir(generator):
+def stir(generator: Any) -> None:
     """Adapters begin as no change at all; make them one."""
     for name, weight in generator.model.named_parameters():
         if "lora_B" in name:
@@ -36,14 +45,14 @@ def stir(generator):
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     """A language model as users have it: a folder."""
     tiny.llama().save_pretrained(tmp_path / "llm")
     TOKENIZER.save_pretrained(tmp_path / "llm")
     return tmp_path / "llm"
 
 
-def test_targets_follow_a_blank_and_end_in_eos():
+def test_targets_follow_a_blank_and_end_in_eos() -> None:
     generator = CausalLMGenerator(tiny.gpt2(), TOKENIZER, max_target=5)
     targets = generator.targets(["ab", "c"])
     blank, a = TOKENIZER(" a", add_special_tokens=False).input_ids
@@ -57,7 +66,7 @@ def test_targets_follow_a_blank_and_end_in_eos():
     assert chat.targets(["a"]).tokens.tolist() == [[a, 2]]
 
 
-def test_of_several_ends_a_target_takes_the_tokenizers():
+def test_of_several_ends_a_target_takes_the_tokenizers() -> None:
     model = tiny.gpt2()
     model.generation_config.eos_token_id = [9, 2]
     generator = CausalLMGenerator(model, TOKENIZER)
@@ -65,7 +74,7 @@ def test_of_several_ends_a_target_takes_the_tokenizers():
     assert generator.generation_config.eos_token_id == [9, 2]
 
 
-def test_it_is_found_by_name_and_checked_by_its_signature(folder):
+def test_it_is_found_by_name_and_checked_by_its_signature(folder: Path) -> None:
     made = ragkit.make("generator", "causal-lm", model=str(folder))
     assert isinstance(made, CausalLMGenerator)
     assert isinstance(made, SupportsSave)
@@ -75,13 +84,16 @@ def test_it_is_found_by_name_and_checked_by_its_signature(folder):
 
 
 @pytest.mark.parametrize("device_map", ["cpu", "auto", {"": "cpu"}])
-def test_device_map_and_dtype_are_passed_on(folder, device_map, monkeypatch):
+def test_device_map_and_dtype_are_passed_on(
+    folder: Path, device_map: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real, given = AutoModelForCausalLM.from_pretrained, []
-    monkeypatch.setattr(
-        AutoModelForCausalLM,
-        "from_pretrained",
-        lambda name, **options: given.append(options) or real(name, **options),
-    )
+
+    def spied(name: str, **options: Any) -> Any:
+        given.append(options)
+        return real(name, **options)
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", spied)
     made = CausalLMGenerator(folder, device_map=device_map, dtype="float64")
     assert given == [{"device_map": device_map, "dtype": "float64"}]
     assert made.model.dtype == torch.float64
@@ -92,8 +104,12 @@ def test_device_map_and_dtype_are_passed_on(folder, device_map, monkeypatch):
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 @pytest.mark.parametrize("chat", [False, True])
-def test_save_and_load_from_a_moved_folder(family, chat, tmp_path):
-    options = {"chat": chat, "system": "Be brief." if chat else "", "max_source": 150}
+def test_save_and_load_from_a_moved_folder(family: str, chat: bool, tmp_path: Path) -> None:
+    options: dict[str, Any] = {
+        "chat": chat,
+        "system": "Be brief." if chat else "",
+        "max_source": 150,
+    }
     generator = CausalLMGenerator(tiny.FAMILIES[family](), TOKENIZER, **options)
     (tmp_path / "a").mkdir()
     generator.save(tmp_path / "a")
@@ -105,7 +121,7 @@ def test_save_and_load_from_a_moved_folder(family, chat, tmp_path):
     assert not [p for p in (tmp_path / "b").glob("*.json") if str(tmp_path) in p.read_text()]
 
 
-def test_adapters_alone_learn_and_begin_as_no_change():
+def test_adapters_alone_learn_and_begin_as_no_change() -> None:
     plain = CausalLMGenerator(tiny.llama(), TOKENIZER)
     generator = CausalLMGenerator(tiny.llama(), TOKENIZER, lora=LORA)
     torch.testing.assert_close(scores(generator), scores(plain))
@@ -125,7 +141,7 @@ def test_adapters_alone_learn_and_begin_as_no_change():
     torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
 
 
-def test_adapters_equal_the_matrices_that_they_stand_for():
+def test_adapters_equal_the_matrices_that_they_stand_for() -> None:
     """W + (α/r)·B·A, put into a plain model by hand."""
     generator = CausalLMGenerator(tiny.llama(), TOKENIZER, lora=LORA)
     stir(generator)
@@ -141,7 +157,7 @@ def test_adapters_equal_the_matrices_that_they_stand_for():
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
-def test_adapters_are_saved_apart_and_read_back(family, tmp_path):
+def test_adapters_are_saved_apart_and_read_back(family: str, tmp_path: Path) -> None:
     generator = CausalLMGenerator(
         tiny.FAMILIES[family](), TOKENIZER, lora={"r": 2, "target_modules": "all-linear"}
     )
@@ -163,14 +179,16 @@ def test_adapters_are_saved_apart_and_read_back(family, tmp_path):
         CausalLMGenerator.load(tmp_path / "b")
 
 
-def test_a_model_of_the_hub_with_adapters_is_named_and_not_copied(folder, tmp_path, monkeypatch):
+def test_a_model_of_the_hub_with_adapters_is_named_and_not_copied(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The hub is a folder that is found from where one stands."""
     monkeypatch.chdir(folder.parent)
     module = importlib.import_module("ragkit_causal_lm.generator")
     real = module._load
     asked = []
 
-    def from_hub(name, device_map, dtype):
+    def from_hub(name: Any, device_map: Any, dtype: str | None) -> Any:
         asked.append(name)
         return real(folder if name == "owner/llm" else name, device_map, dtype)
 
@@ -188,14 +206,14 @@ def test_a_model_of_the_hub_with_adapters_is_named_and_not_copied(folder, tmp_pa
     torch.testing.assert_close(scores(again), scores(generator.eval()))
 
 
-def test_without_peft_the_error_says_what_to_install(monkeypatch):
+def test_without_peft_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(MissingDependency, match=r"pip install 'ragkit-causal-lm\[lora\]'"):
         CausalLMGenerator(tiny.gpt2(), TOKENIZER, lora=LORA)
     CausalLMGenerator(tiny.gpt2(), TOKENIZER)  # without adapters it is not needed
 
 
-def test_impossible_options_say_what_to_do(tmp_path):
+def test_impossible_options_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"(?s)lora=.*a usual choice"):
         CausalLMGenerator(tiny.gpt2(), TOKENIZER, lora={"rank": 3})
     with pytest.raises(ConfigError, match="a usual choice"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import causal_models as tiny
 import numpy as np
@@ -22,7 +23,7 @@ def one(passage: Passage) -> Retrieved:
     return replace(tiny.retrieved(1, 1), passages=[[passage]])
 
 
-def test_a_prompt_is_bos_and_the_form_without_the_tokenizers_eos():
+def test_a_prompt_is_bos_and_the_form_without_the_tokenizers_eos() -> None:
     builder = PromptBuilder(TOKENIZER, FORM, 200)
     prompts = builder.of_pairs(["Who? É"], one(Passage("1", '"Title"', "some  text")))
     text = "Knowledge: Title. some text\nQuestion: Who? É\nAnswer:"
@@ -33,7 +34,7 @@ def test_a_prompt_is_bos_and_the_form_without_the_tokenizers_eos():
 
 
 @pytest.mark.parametrize("system", ["", "Be brief."])
-def test_a_chat_is_what_the_template_writes(system):
+def test_a_chat_is_what_the_template_writes(system: str) -> None:
     form = Form.parse("{text}\n{question}")
     builder = PromptBuilder(TOKENIZER, form, 200, chat=True, system=system)
     prompts = builder.of_pairs(["Who?"], one(Passage("1", "", "some text")))
@@ -43,7 +44,7 @@ def test_a_chat_is_what_the_template_writes(system):
     assert prompts.tokens[0].tolist() == want["input_ids"]
 
 
-def test_padding_is_on_the_left_and_zero():
+def test_padding_is_on_the_left_and_zero() -> None:
     tokens = torch.tensor([[5, 6, 1, 1], [5, 6, 7, 8], [9, 1, 1, 1]])
     mask = tokens != 1
     moved, present = pad_left(tokens, mask)
@@ -53,7 +54,7 @@ def test_padding_is_on_the_left_and_zero():
 
 
 @pytest.mark.parametrize("chat", [False, True])
-def test_the_passage_is_cut_and_never_the_question(chat):
+def test_the_passage_is_cut_and_never_the_question(chat: bool) -> None:
     builder = PromptBuilder(TOKENIZER, FORM, 80, chat=chat)
     prompts = builder.of_pairs(["where is the river"], one(Passage("1", "T", "x" * 500)))
     assert prompts.tokens.shape == (1, 80)
@@ -63,7 +64,7 @@ def test_the_passage_is_cut_and_never_the_question(chat):
         builder.of_pairs(["x" * 90], one(Passage("1", "T", "x")))
 
 
-def test_ready_tokens_give_the_same_prompts_as_text():
+def test_ready_tokens_give_the_same_prompts_as_text() -> None:
     builder = PromptBuilder(TOKENIZER, FORM, 200)
     found = tiny.retrieved(3, 3, absent=1)
     ready = builder.of_passages(tiny.PASSAGES)
@@ -71,7 +72,7 @@ def test_ready_tokens_give_the_same_prompts_as_text():
     class Tokens:
         tokenization = builder.tokenization
 
-        def take(self, rows):
+        def take(self, rows: Any) -> list[Any]:
             return [np.asarray(ready[row], dtype=np.int32) for row in rows]
 
     for mine, other in zip(
@@ -82,7 +83,7 @@ def test_ready_tokens_give_the_same_prompts_as_text():
         assert torch.equal(mine, other)
 
 
-def test_impossible_prompts_say_what_to_do():
+def test_impossible_prompts_say_what_to_do() -> None:
     with pytest.raises(ConfigError, match="plain text"):
         PromptBuilder(TOKENIZER, Form.parse("{question} [SEP] {text}"), 99)
     with pytest.raises(ConfigError, match="this tokenizer has none"):

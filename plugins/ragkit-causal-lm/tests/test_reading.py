@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import causal_models as tiny
 import pytest
 import torch
 from ragkit_causal_lm import reading as reading_module
 from ragkit_causal_lm.generator import CausalLMGenerator
 from ragkit_causal_lm.reading import CausalReading
+from torch import Tensor
 
 from ragkit.errors import ConfigError, DataError
 from ragkit.marginalize.rag_sequence import RagSequence
 from ragkit.marginalize.rag_token import RagToken
-from ragkit.protocols import SupportsSmoothing, Targets
+from ragkit.protocols import Retrieved, SupportsSmoothing, Targets
 
 TOKENIZER = tiny.tokenizer()
 FAMILY = pytest.mark.parametrize("family", tiny.FAMILIES)
 
 
-def make(family: str = "gpt2", **options: object) -> CausalLMGenerator:
+def make(family: str = "gpt2", **options: Any) -> CausalLMGenerator:
     return CausalLMGenerator(tiny.FAMILIES[family](), TOKENIZER, **options)
 
 
-def plain(generator, questions, found, targets, rows):
+def plain(
+    generator: Any, questions: list[str], found: Retrieved, targets: Targets, rows: Tensor
+) -> Tensor:
     """(N,M,T) from the model alone, pair by pair."""
     prompts = generator.prompts.of_pairs(questions, found)
     out = torch.zeros(*rows.shape, targets.tokens.shape[1])
@@ -33,13 +38,13 @@ def plain(generator, questions, found, targets, rows):
     return out
 
 
-def gradients(generator, total):
+def gradients(generator: Any, total: Tensor) -> dict[str, Tensor]:
     generator.zero_grad()
     total.backward()
     return {n: p.grad.clone() for n, p in generator.named_parameters() if p.grad is not None}
 
 
-def assert_same_gradients(mine, other):
+def assert_same_gradients(mine: dict[str, Tensor], other: dict[str, Tensor]) -> None:
     assert mine.keys() == other.keys()
     assert mine
     for name, grad in mine.items():
@@ -50,7 +55,7 @@ def assert_same_gradients(mine, other):
 
 
 @FAMILY
-def test_score_and_gradient_equal_the_plain_model(family):
+def test_score_and_gradient_equal_the_plain_model(family: str) -> None:
     generator = make(family)
     found = tiny.retrieved(3, 3, absent=1)
     targets = generator.targets(["a", "two words", "longer target"])
@@ -68,7 +73,7 @@ def test_score_and_gradient_equal_the_plain_model(family):
 
 
 @pytest.mark.parametrize("marginalizer", [RagSequence(), RagToken()])
-def test_the_marginals_gradient_by_finite_differences(marginalizer):
+def test_the_marginals_gradient_by_finite_differences(marginalizer: Any) -> None:
     """Of −log p(y|x), into the prior's scores and along a random direction of all weights."""
     generator = make("gpt2")  # Llama computes its norms in float32, also in float64
     generator.model.double()
@@ -77,17 +82,20 @@ def test_the_marginals_gradient_by_finite_differences(marginalizer):
     scores = found.scores.double().requires_grad_()
     weights = list(generator.parameters())
 
-    def loss() -> torch.Tensor:
+    def loss() -> Tensor:
         reading = generator.read(questions, found)
         token_logp = reading.score(targets, reading.rows)
         prior = scores.log_softmax(-1)
-        return -marginalizer.log_likelihood(prior, token_logp, targets.mask).sum()
+        value: Tensor = -marginalizer.log_likelihood(prior, token_logp, targets.mask).sum()
+        return value
 
     loss().backward()
     random = torch.Generator().manual_seed(0)
     for leaves in ([scores], weights):
         way = [torch.randn(p.shape, generator=random, dtype=torch.float64) for p in leaves]
-        along = sum(float((p.grad * d).sum()) for p, d in zip(leaves, way, strict=True))
+        along: float = sum(
+            float((cast(Tensor, p.grad) * d).sum()) for p, d in zip(leaves, way, strict=True)
+        )
         ends = []
         for step in (1e-5, -1e-5):
             with torch.no_grad():
@@ -100,7 +108,9 @@ def test_the_marginals_gradient_by_finite_differences(marginalizer):
 
 
 @FAMILY
-def test_any_targets_may_read_any_pairs_with_gradient_and_in_parts(family, monkeypatch):
+def test_any_targets_may_read_any_pairs_with_gradient_and_in_parts(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     generator = make(family)
     found = tiny.retrieved(2, 3)
     reading = generator.read(tiny.QUESTIONS[:2], found)
@@ -116,7 +126,7 @@ def test_any_targets_may_read_any_pairs_with_gradient_and_in_parts(family, monke
 
 @FAMILY
 @pytest.mark.parametrize("seed", range(2))
-def test_hypotheses_may_multiply_leave_and_change_places(family, seed):
+def test_hypotheses_may_multiply_leave_and_change_places(family: str, seed: int) -> None:
     """A random life of hypotheses: every next() against the plain model on the whole text."""
     generator = make(family)
     found = tiny.retrieved(3, 3, absent=1)
@@ -143,7 +153,7 @@ def test_hypotheses_may_multiply_leave_and_change_places(family, seed):
         rows = rows[parents]
 
 
-def test_each_prompt_is_read_once():
+def test_each_prompt_is_read_once() -> None:
     generator = make("llama")
     tokens_read = []
     hook = generator.model.model.embed_tokens.register_forward_hook(
@@ -165,7 +175,7 @@ def test_each_prompt_is_read_once():
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
-def test_hypotheses_share_the_keys_of_prompts_and_copies_say_the_same(family):
+def test_hypotheses_share_the_keys_of_prompts_and_copies_say_the_same(family: str) -> None:
     generator = make(family)
     found, questions = tiny.retrieved(3, 3, absent=1), tiny.QUESTIONS
     targets = generator.targets(["abc", "x", "yy", "zzz", "q", "w"])
@@ -194,7 +204,7 @@ def test_hypotheses_share_the_keys_of_prompts_and_copies_say_the_same(family):
     torch.testing.assert_close(*(told[way][0] for way in told), atol=1e-4, rtol=1e-4)
 
 
-def test_a_model_with_another_attention_keeps_it():
+def test_a_model_with_another_attention_keeps_it() -> None:
     model = tiny.llama()
     model.set_attn_implementation("eager")
     generator = CausalLMGenerator(model, TOKENIZER)
@@ -211,7 +221,7 @@ def test_a_model_with_another_attention_keeps_it():
         )
 
 
-def test_two_decodings_and_a_score_share_a_reading_without_harm():
+def test_two_decodings_and_a_score_share_a_reading_without_harm() -> None:
     generator = make("mistral")
     with torch.no_grad():
         reading = generator.read(tiny.QUESTIONS[:2], tiny.retrieved(2, 2))
@@ -226,7 +236,7 @@ def test_two_decodings_and_a_score_share_a_reading_without_harm():
 
 
 @FAMILY
-def test_padding_on_the_left_is_not_seen(family):
+def test_padding_on_the_left_is_not_seen(family: str) -> None:
     """A pair beside a much longer one is scored as it is alone, and so is its gradient."""
     generator = make(family)
     found = tiny.retrieved(3, 3)
@@ -256,12 +266,12 @@ def test_padding_on_the_left_is_not_seen(family):
 
 
 @FAMILY
-def test_gradient_checkpointing_changes_no_score_and_no_gradient(family):
+def test_gradient_checkpointing_changes_no_score_and_no_gradient(family: str) -> None:
     generator = make(family).train()
     found = tiny.retrieved(2, 3, absent=1)
     targets = generator.targets(["ab", "cde"])
 
-    def outcome():
+    def outcome() -> tuple[Tensor, dict[str, Tensor]]:
         reading = generator.read(tiny.QUESTIONS[:2], found)
         total = reading.score(targets, reading.rows).sum()
         return total.detach(), gradients(generator, total)
@@ -280,7 +290,7 @@ def test_gradient_checkpointing_changes_no_score_and_no_gradient(family):
     reading.start(reading.rows).next()
 
 
-def test_smoothing_is_the_mean_over_the_vocabulary():
+def test_smoothing_is_the_mean_over_the_vocabulary() -> None:
     generator = make("gpt2")
     found, questions = tiny.retrieved(2, 2), tiny.QUESTIONS[:2]
     targets = generator.targets(["ab", "c"])
@@ -299,7 +309,7 @@ def test_smoothing_is_the_mean_over_the_vocabulary():
             torch.testing.assert_close(got[b, k, : len(gold)], want, atol=1e-4, rtol=1e-4)
 
 
-def test_nothing_retrieved_gives_zeros_and_reads_nothing():
+def test_nothing_retrieved_gives_zeros_and_reads_nothing() -> None:
     generator = make("gpt2")
     found = tiny.retrieved(1, 2, absent=2)
     reading = generator.read(tiny.QUESTIONS[:1], found)
@@ -312,7 +322,7 @@ def test_nothing_retrieved_gives_zeros_and_reads_nothing():
     assert (decoding.next() == 0).all()
 
 
-def test_prompts_of_one_token_have_nothing_to_keep():
+def test_prompts_of_one_token_have_nothing_to_keep() -> None:
     model = tiny.gpt2(6)
     prompts = tiny.prompts([[3], [4]], torch.tensor([[0], [1]]))
     reading = CausalReading(model, prompts, None)
@@ -326,7 +336,7 @@ def test_prompts_of_one_token_have_nothing_to_keep():
     torch.testing.assert_close(decoding.next()[0, 0], want.detach())
 
 
-def test_past_the_models_positions_is_an_error_that_says_what_to_lower():
+def test_past_the_models_positions_is_an_error_that_says_what_to_lower() -> None:
     generator = CausalLMGenerator(tiny.gpt2(positions=64), TOKENIZER, max_target=8)
     assert generator.max_source == 56
     with torch.no_grad():
@@ -345,7 +355,7 @@ def test_past_the_models_positions_is_an_error_that_says_what_to_lower():
         reading.score(long, reading.rows)
 
 
-def test_bfloat16_stays_near():
+def test_bfloat16_stays_near() -> None:
     """bf16 has 8 bits: log-probabilities within a few tenths of float32's."""
     exact, rough = make("llama"), make("llama")
     rough.model.to(torch.bfloat16)

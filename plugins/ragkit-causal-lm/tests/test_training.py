@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
+from typing import Any
 
 import causal_models as tiny
 import pytest
 import torch
 from ragkit_causal_lm.generator import CausalLMGenerator
+from torch import Tensor
 from transformers import BertConfig, BertModel
 
 from ragkit import RAG, KnowledgeBase, Passage, Trainer, TrainingArguments
@@ -18,9 +21,9 @@ NAMES, LETTERS = ("ant", "bee", "cat", "dog"), "uvwx"
 LORA = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
 
 
-def model(directory, marginalizer="rag-sequence", **options) -> RAG:
+def model(directory: Path, marginalizer: str = "rag-sequence", **options: Any) -> Any:
     """Four passages of a letter each, and a question for each."""
-    towers = []
+    towers: list[Any] = []
     for seed in (0, 1):
         torch.manual_seed(seed)
         config = BertConfig(
@@ -36,7 +39,7 @@ def model(directory, marginalizer="rag-sequence", **options) -> RAG:
             pad_token_id=1,
         )
         towers.append(BertModel(config).eval())
-    encoder = DPREncoder(*towers, tiny.tokenizer(), pooling="mean")
+    encoder = DPREncoder(towers[0], towers[1], tiny.tokenizer(), pooling="mean")
     generator = CausalLMGenerator(
         tiny.llama(), tiny.tokenizer(), form="{title} {text}\n{question}", **options
     )
@@ -46,11 +49,13 @@ def model(directory, marginalizer="rag-sequence", **options) -> RAG:
 
 
 EXAMPLES = [{"question": f"{n}?", "answers": [c]} for n, c in zip(NAMES, LETTERS, strict=True)]
-QUESTIONS, ANSWERS = [e["question"] for e in EXAMPLES], [e["answers"][0] for e in EXAMPLES]
+QUESTIONS, ANSWERS = [f"{n}?" for n in NAMES], list(LETTERS)
 
 
 @pytest.mark.parametrize("marginalizer", ["rag-sequence", "rag-token"])
-def test_the_loss_is_the_plain_marginal_with_the_plain_gradient(tmp_path, marginalizer):
+def test_the_loss_is_the_plain_marginal_with_the_plain_gradient(
+    tmp_path: Path, marginalizer: Any
+) -> None:
     rag = model(tmp_path / "kb", marginalizer)
     loss = rag.loss(QUESTIONS, ANSWERS, k=3)
     rag.zero_grad()
@@ -84,7 +89,9 @@ def test_the_loss_is_the_plain_marginal_with_the_plain_gradient(tmp_path, margin
 
 
 @pytest.mark.parametrize("lora", [None, LORA], ids=["whole", "lora"])
-def test_the_trainer_teaches_it_and_it_is_saved_and_read_back(tmp_path, lora):
+def test_the_trainer_teaches_it_and_it_is_saved_and_read_back(
+    tmp_path: Path, lora: dict[str, Any] | None
+) -> None:
     rag = model(tmp_path / "kb", "rag-token", lora=lora)
     before = {n: p.detach().clone() for n, p in rag.generator.named_parameters()}
     args = TrainingArguments(
@@ -112,6 +119,7 @@ def test_the_trainer_teaches_it_and_it_is_saved_and_read_back(tmp_path, lora):
     for answer in answers:
         assert sorted(p.id for p in answer.passages) == sorted(NAMES)
         assert sum(p.posterior for p in answer.passages) == pytest.approx(1, abs=1e-4)
+        assert answer.token_posterior is not None
         assert len(answer.token_posterior) == len(answer.tokens)
     rag.save_pretrained(tmp_path / "saved")
     again = RAG.from_pretrained(tmp_path / "saved")
@@ -120,8 +128,8 @@ def test_the_trainer_teaches_it_and_it_is_saved_and_read_back(tmp_path, lora):
         assert one.log_likelihood == pytest.approx(other.log_likelihood, abs=1e-4)
 
 
-def test_a_run_with_adapters_that_is_resumed_is_the_run_that_was_not(tmp_path):
-    def trained(folder, resume):
+def test_a_run_with_adapters_that_is_resumed_is_the_run_that_was_not(tmp_path: Path) -> None:
+    def trained(folder: str, resume: str | None) -> dict[str, Tensor]:
         rag = model(tmp_path / folder / "kb", "rag-token", lora={**LORA, "lora_dropout": 0.1})
         args = TrainingArguments(
             str(tmp_path / folder / "run"),
@@ -134,7 +142,8 @@ def test_a_run_with_adapters_that_is_resumed_is_the_run_that_was_not(tmp_path):
             disable_tqdm=True,
         )
         Trainer(rag, args, train_dataset=EXAMPLES).train(resume_from_checkpoint=resume)
-        return rag.state_dict()
+        state: dict[str, Tensor] = rag.state_dict()
+        return state
 
     whole = trained("whole", None)
     half = tmp_path / "half" / "run" / "checkpoint-2"

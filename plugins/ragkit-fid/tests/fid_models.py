@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import Any
 
 import torch
 from ragkit_fid.generator import FiDGenerator
@@ -133,14 +134,14 @@ def bert2bert(vocabulary: int = 261, seed: int = 0) -> EncoderDecoderModel:
     return model.eval()
 
 
-FAMILIES = {
+FAMILIES: dict[str, Any] = {
     "bart": (bart, {}),
     "t5": (t5, {}),
     "bert2bert": (bert2bert, {"form": "{question} [SEP] {title} {text}"}),
 }
 
 
-def make(family: str = "bart", **options: object) -> FiDGenerator:
+def make(family: str = "bart", **options: Any) -> FiDGenerator:
     model, own = FAMILIES[family]
     return FiDGenerator(model(), tokenizer(), **{**own, **options})
 
@@ -205,7 +206,9 @@ def fused_by_hand(
     return torch.cat(states, dim=1), lengths
 
 
-def plain_logits(model: PreTrainedModel, states: Tensor, inputs: list[int], **options: object):
+def plain_logits(
+    model: PreTrainedModel, states: Tensor, inputs: list[int], **options: object
+) -> Any:
     """What transformers' model makes of encoder states and decoder inputs."""
     return model(
         encoder_outputs=BaseModelOutput(last_hidden_state=states),

@@ -14,7 +14,7 @@ from ragkit.generate.seq2seq import Seq2SeqGenerator
 from ragkit.protocols import SupportsFusion
 
 
-def test_the_likelihood_is_the_sum_of_the_tokens_and_has_no_gradient_by_the_prior():
+def test_the_likelihood_is_the_sum_of_the_tokens_and_has_no_gradient_by_the_prior() -> None:
     scores = torch.tensor([[0.3, 2.0, -torch.inf], [1.0, 1.0, 0.0]], requires_grad=True)
     logp = torch.tensor([[[-1.0, -2.0, -4.0]], [[-3.0, -5.0, 9.0]]], requires_grad=True)
     mask = torch.tensor([[True, True, True], [True, True, False]])
@@ -23,10 +23,11 @@ def test_the_likelihood_is_the_sum_of_the_tokens_and_has_no_gradient_by_the_prio
     assert value.tolist() == [-7.0, -8.0]
     value.sum().backward()
     assert scores.grad is None  # so an optimiser leaves the question encoder alone
+    assert logp.grad is not None
     assert torch.equal(logp.grad[:, 0], mask.float())
 
 
-def test_the_posterior_is_bayes_rule_where_no_passage_is_chosen():
+def test_the_posterior_is_bayes_rule_where_no_passage_is_chosen() -> None:
     """p(z|x,y) ∝ p(z|x)·p(y|x): with one p(y|x) for all z, the prior."""
     prior = torch.tensor([[0.2, 0.5, 0.3, 0.0]]).log()
     logp, mask = torch.full((1, 1, 4), -0.7), torch.ones(1, 4, dtype=torch.bool)
@@ -37,7 +38,7 @@ def test_the_posterior_is_bayes_rule_where_no_passage_is_chosen():
 
 
 @pytest.mark.parametrize("mixture", ["rag-sequence", "rag-token"])
-def test_a_mixture_over_a_fused_reading_is_refused_with_the_reason(mixture):
+def test_a_mixture_over_a_fused_reading_is_refused_with_the_reason(mixture: str) -> None:
     generator = tiny.make("bart")
     assert isinstance(generator, SupportsFusion)
     assert isinstance(NoMixture(), SupportsFusion)
@@ -51,7 +52,7 @@ def test_a_mixture_over_a_fused_reading_is_refused_with_the_reason(mixture):
     assert closed_book(generator, "none").answer("who?", max_new_tokens=3)[0].passages
 
 
-def test_none_over_passages_read_one_by_one_is_refused_with_what_to_type():
+def test_none_over_passages_read_one_by_one_is_refused_with_what_to_type() -> None:
     generator = Seq2SeqGenerator(tiny.bart(), tiny.tokenizer())
     found, targets = tiny.retrieved(2, 3), generator.targets(["ab", "c"])
     reading = generator.read(tiny.QUESTIONS[:2], found)
@@ -65,7 +66,7 @@ def test_none_over_passages_read_one_by_one_is_refused_with_what_to_type():
             ask()
 
 
-def test_several_outputs_and_samples_come_with_their_exact_likelihoods():
+def test_several_outputs_and_samples_come_with_their_exact_likelihoods() -> None:
     generator = tiny.make("bart")
     model = tiny.eager(generator.reader.model)
     found, questions = tiny.retrieved(2, 2), tiny.QUESTIONS[:2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fid_models as tiny
 import pytest
 import torch
+from torch import Tensor
 
 from ragkit.errors import ConfigError
 from ragkit.protocols import SupportsPassageScores
@@ -13,7 +14,7 @@ FAMILY = pytest.mark.parametrize("family", tiny.FAMILIES)
 
 
 @FAMILY
-def test_they_are_the_mean_log_attention_up_to_a_constant(family):
+def test_they_are_the_mean_log_attention_up_to_a_constant(family: str) -> None:
     """log softmax(s)_l = s_l - log Σ: averaged over a passage's tokens, heads and layers, the
     second term is the same for all passages. The weights are those of `output_attentions`."""
     generator = tiny.make(family)
@@ -39,7 +40,7 @@ def test_they_are_the_mean_log_attention_up_to_a_constant(family):
         torch.testing.assert_close(mine - mine.mean(), want - want.mean(), atol=1e-3, rtol=1e-3)
 
 
-def test_they_are_the_raw_products_of_queries_and_keys():
+def test_they_are_the_raw_products_of_queries_and_keys() -> None:
     """By hand for BART, with the scale 1/√d: no constant is free here."""
     generator = tiny.make("bart")
     model, found = tiny.eager(generator.reader.model), tiny.retrieved(2, 3)
@@ -47,7 +48,7 @@ def test_they_are_the_raw_products_of_queries_and_keys():
     for b in range(2):
         with torch.no_grad():
             states, lengths = tiny.fused_by_hand(model, generator, tiny.QUESTIONS[:2], found, b)
-            queries = []
+            queries: list[Tensor] = []
             hooks = [
                 layer.encoder_attn.q_proj.register_forward_hook(
                     lambda m, a, out, queries=queries: queries.append(out[0, 0])
@@ -67,11 +68,11 @@ def test_they_are_the_raw_products_of_queries_and_keys():
         torch.testing.assert_close(got[b], want, atol=1e-4, rtol=1e-4)
 
 
-def test_asking_changes_nothing_that_is_scored_or_learnt():
+def test_asking_changes_nothing_that_is_scored_or_learnt() -> None:
     generator = tiny.make("t5").train()
     found, targets = tiny.retrieved(2, 3), generator.targets(["ab", "c"])
 
-    def gradient(ask: bool):
+    def gradient(ask: bool) -> list[Tensor]:
         generator.zero_grad()
         reading = generator.read(tiny.QUESTIONS[:2], found)
         if ask:
@@ -83,7 +84,7 @@ def test_asking_changes_nothing_that_is_scored_or_learnt():
         assert torch.equal(one, other)
 
 
-def test_a_model_with_an_attention_of_its_own_says_so():
+def test_a_model_with_an_attention_of_its_own_says_so() -> None:
     generator = tiny.make("bart")
     reading = generator.read(tiny.QUESTIONS[:1], tiny.retrieved(1, 2))
     reading.whole.grouped = False

@@ -32,7 +32,7 @@ def test_a_configuration_says_fid_and_none(tmp_path: Path) -> None:
     tiny.bart().save_pretrained(tmp_path / "bart")
     tiny.tokenizer().save_pretrained(tmp_path / "bart")
     made = registry.make("generator", "fid", model=str(tmp_path / "bart"), max_source=40)
-    assert made.reader.max_source == 40  # type: ignore[attr-defined]
+    assert made.reader.max_source == 40
     assert registry.make("marginalizer", "none")
     assert registry.make("objective", "fid-distillation", weight=0.5)
 

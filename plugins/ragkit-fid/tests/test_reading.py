@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
+from typing import Any
 
 import fid_models as tiny
 import pytest
 import torch
 from ragkit_fid.marginalizer import NoMixture
 from ragkit_fid.reading import FiDReading, fuse
+from torch import Tensor
 from transformers import GenerationConfig
 from transformers.modeling_outputs import BaseModelOutput
 
@@ -21,7 +23,9 @@ from ragkit.protocols import Retrieved, SupportsSmoothing, Targets
 FAMILY = pytest.mark.parametrize("family", tiny.FAMILIES)
 
 
-def plain(generator, model, questions, found, targets):
+def plain(
+    generator: Any, model: Any, questions: list[str], found: Retrieved, targets: Targets
+) -> Tensor:
     """(B,1,T) question by question."""
     out = torch.zeros(len(questions), 1, targets.tokens.shape[1])
     start = generator.generation_config.decoder_start_token_id
@@ -34,7 +38,7 @@ def plain(generator, model, questions, found, targets):
 
 
 @FAMILY
-def test_scores_and_gradients_equal_the_plain_models(family):
+def test_scores_and_gradients_equal_the_plain_models(family: str) -> None:
     generator = tiny.make(family)
     model = tiny.eager(generator.reader.model)
     found, questions = tiny.retrieved(3, 3, absent=1), tiny.QUESTIONS
@@ -64,7 +68,7 @@ def test_scores_and_gradients_equal_the_plain_models(family):
 
 @FAMILY
 @pytest.mark.parametrize("num_beams", [1, 3])
-def test_answers_are_those_of_transformers_generate(family, num_beams):
+def test_answers_are_those_of_transformers_generate(family: str, num_beams: int) -> None:
     """The marginalizer decodes fused states as `generate` does."""
     generator = tiny.make(family)
     model = tiny.eager(generator.reader.model)
@@ -94,7 +98,7 @@ def test_answers_are_those_of_transformers_generate(family, num_beams):
 
 
 @FAMILY
-def test_score_is_the_chain_of_next_and_append_in_any_order(family):
+def test_score_is_the_chain_of_next_and_append_in_any_order(family: str) -> None:
     generator = tiny.make(family)
     with torch.no_grad():
         reading = generator.read(tiny.QUESTIONS, tiny.retrieved(3, 3, absent=1))
@@ -119,7 +123,9 @@ def test_score_is_the_chain_of_next_and_append_in_any_order(family):
 
 
 @FAMILY
-def test_a_question_alone_is_a_row_of_the_batch_and_absent_passages_add_nothing(family):
+def test_a_question_alone_is_a_row_of_the_batch_and_absent_passages_add_nothing(
+    family: str,
+) -> None:
     generator = tiny.make(family)
     found, targets = tiny.retrieved(3, 3, absent=1), generator.targets(["ab", "c", "def"])
     with torch.no_grad():
@@ -140,7 +146,7 @@ def test_a_question_alone_is_a_row_of_the_batch_and_absent_passages_add_nothing(
 
 
 @FAMILY
-def test_the_order_of_passages_does_not_matter_to_what_is_written(family):
+def test_the_order_of_passages_does_not_matter_to_what_is_written(family: str) -> None:
     """The decoder sees a set: positions are given within a passage alone."""
     generator = tiny.make(family)
     found, targets = tiny.retrieved(1, 4), generator.targets(["abc"])
@@ -160,7 +166,7 @@ def test_the_order_of_passages_does_not_matter_to_what_is_written(family):
 
 
 @FAMILY
-def test_with_one_passage_it_is_the_generator_that_reads_pairs(family):
+def test_with_one_passage_it_is_the_generator_that_reads_pairs(family: str) -> None:
     generator = tiny.make(family)
     model, _ = tiny.FAMILIES[family]
     other = Seq2SeqGenerator(
@@ -171,7 +177,7 @@ def test_with_one_passage_it_is_the_generator_that_reads_pairs(family):
     torch.testing.assert_close(one.score(targets, one.rows), two.score(targets, two.rows))
 
 
-def test_each_pair_is_encoded_once_and_beams_share_the_fused_keys():
+def test_each_pair_is_encoded_once_and_beams_share_the_fused_keys() -> None:
     generator = tiny.make("bart")
     model, encoded, keyed = generator.reader.model, [], []
     hooks = [
@@ -193,7 +199,7 @@ def test_each_pair_is_encoded_once_and_beams_share_the_fused_keys():
     assert keyed == [3]
 
 
-def test_smoothing_is_the_mean_over_the_vocabulary():
+def test_smoothing_is_the_mean_over_the_vocabulary() -> None:
     generator = tiny.make("t5")
     model = tiny.eager(generator.reader.model)
     found, questions = tiny.retrieved(2, 2), tiny.QUESTIONS[:2]
@@ -210,13 +216,13 @@ def test_smoothing_is_the_mean_over_the_vocabulary():
             torch.testing.assert_close(got[b, 0, : len(gold)], want, atol=1e-4, rtol=1e-4)
 
 
-def test_nothing_retrieved_is_no_row_no_hypothesis_and_no_score():
+def test_nothing_retrieved_is_no_row_no_hypothesis_and_no_score() -> None:
     generator = tiny.make("bart")
     some = tiny.retrieved(2, 2, absent=2)  # the second question has no passage
     targets = generator.targets(["ab", "c"])
     options = generator.generation_config
     options.max_new_tokens, options.max_length = 3, None
-    nothing = Retrieved([[None, None]], *(part[1:] for part in (some.ids, some.scores, some.mask)))
+    nothing = Retrieved([[None, None]], some.ids[1:], some.scores[1:], some.mask[1:])
     for found, questions in ((some, tiny.QUESTIONS[:2]), (nothing, tiny.QUESTIONS[:1])):
         with torch.no_grad():
             reading = generator.read(questions, found)
@@ -229,7 +235,7 @@ def test_nothing_retrieved_is_no_row_no_hypothesis_and_no_score():
         assert len(questions) == 1 or beams[0]
 
 
-def test_fusing_lays_real_tokens_end_to_end_with_gradient():
+def test_fusing_lays_real_tokens_end_to_end_with_gradient() -> None:
     states = torch.arange(24.0).view(4, 3, 2).requires_grad_()
     mask = torch.tensor([[1, 1, 0], [1, 0, 0], [1, 1, 1], [1, 1, 0]], dtype=torch.bool)
     rows = torch.tensor([[2, 0], [-1, -1], [1, -1], [-1, 3]])
@@ -240,6 +246,7 @@ def test_fusing_lays_real_tokens_end_to_end_with_gradient():
     assert torch.equal(fused.states[1, :1], states[1, :1])
     assert torch.equal(fused.states[2, :2], states[3, :2])
     fused.states.sum().backward()
+    assert states.grad is not None
     assert torch.equal(states.grad[..., 0], mask.float())
 
 
@@ -247,7 +254,9 @@ V, EOS, LONGEST = 6, 2, 3
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_outputs_over_a_tiny_vocabulary_sum_to_one_and_a_wide_beam_finds_the_best(seed):
+def test_outputs_over_a_tiny_vocabulary_sum_to_one_and_a_wide_beam_finds_the_best(
+    seed: int,
+) -> None:
     model = tiny.bart(V, seed)
     model.set_attn_implementation("ragkit-fid")
     random = torch.Generator().manual_seed(seed)
@@ -281,7 +290,7 @@ def test_outputs_over_a_tiny_vocabulary_sum_to_one_and_a_wide_beam_finds_the_bes
         assert beams[b][0].log_likelihood == pytest.approx(exact[best], abs=1e-4)
 
 
-def test_ready_tokens_give_the_same_as_texts():
+def test_ready_tokens_give_the_same_as_texts() -> None:
     generator = tiny.make("bart")
     found, targets = tiny.retrieved(3, 3, absent=1), generator.targets(["ab", "c", "d"])
     ready = generator.passage_tokens(tiny.PASSAGES)
@@ -289,7 +298,7 @@ def test_ready_tokens_give_the_same_as_texts():
     class Tokens:
         tokenization = generator.tokenization
 
-        def take(self, rows):
+        def take(self, rows: Any) -> Any:
             return [torch.tensor(ready[row]).int().numpy() for row in rows]
 
     one, two = (generator.read(tiny.QUESTIONS, f) for f in (found, replace(found, tokens=Tokens())))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import fid_models as tiny
 import pytest
 import torch
@@ -18,12 +21,12 @@ from ragkit.retrieve.dpr import DPREncoder
 
 NAMES, LETTERS = ("ant", "bee", "cat", "dog"), "uvwx"
 EXAMPLES = [{"question": f"{n}?", "answers": [c]} for n, c in zip(NAMES, LETTERS, strict=True)]
-QUESTIONS, ANSWERS = [e["question"] for e in EXAMPLES], [e["answers"][0] for e in EXAMPLES]
+QUESTIONS, ANSWERS = [f"{n}?" for n in NAMES], list(LETTERS)
 
 
-def model(directory, family="bart") -> RAG:
+def model(directory: Path, family: str = "bart") -> Any:
     """Four passages of a letter each, and a question for each."""
-    towers = []
+    towers: list[Any] = []
     for seed in (0, 1):
         torch.manual_seed(seed)
         config = BertConfig(
@@ -39,14 +42,14 @@ def model(directory, family="bart") -> RAG:
             pad_token_id=1,
         )
         towers.append(BertModel(config).eval())
-    encoder = DPREncoder(*towers, tiny.tokenizer(), pooling="mean")
+    encoder = DPREncoder(towers[0], towers[1], tiny.tokenizer(), pooling="mean")
     generator = tiny.make(family)
     passages = [Passage(n, n, c) for n, c in zip(NAMES, LETTERS, strict=True)]
     base = KnowledgeBase.build(passages, encoder, "exact", directory, generator=generator)
     return RAG(DenseRetriever(encoder, base), generator, "none")
 
 
-def arguments(directory, **options) -> TrainingArguments:
+def arguments(directory: Path, **options: Any) -> TrainingArguments:
     return TrainingArguments(
         str(directory),
         k=4,
@@ -62,7 +65,7 @@ def arguments(directory, **options) -> TrainingArguments:
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
-def test_the_loss_is_that_of_the_plain_model(tmp_path, family):
+def test_the_loss_is_that_of_the_plain_model(tmp_path: Path, family: str) -> None:
     rag = model(tmp_path / "kb", family)
     plain = tiny.eager(rag.generator.reader.model)
     loss = rag.loss(QUESTIONS, ANSWERS, k=3)
@@ -81,7 +84,7 @@ def test_the_loss_is_that_of_the_plain_model(tmp_path, family):
     assert any(p.grad is not None and p.grad.any() for p in rag.generator.parameters())
 
 
-def test_the_trainer_teaches_the_reader_and_leaves_the_retriever_as_it_was(tmp_path):
+def test_the_trainer_teaches_the_reader_and_leaves_the_retriever_as_it_was(tmp_path: Path) -> None:
     rag = model(tmp_path / "kb")
     before = [p.detach().clone() for p in rag.retriever.parameters()]
     first = float(rag.loss(QUESTIONS, ANSWERS, k=4).detach())
@@ -110,7 +113,7 @@ def test_the_trainer_teaches_the_reader_and_leaves_the_retriever_as_it_was(tmp_p
     assert once_more.passage_scores().isfinite().all()  # its attention is ours after loading
 
 
-def test_distillation_is_the_divergence_from_the_readers_attention(tmp_path):
+def test_distillation_is_the_divergence_from_the_readers_attention(tmp_path: Path) -> None:
     rag = model(tmp_path / "kb")
     evidence, found = rag(QUESTIONS, ANSWERS, 3)
     terms = Distillation(weight=0.5)(evidence)
@@ -128,7 +131,7 @@ def test_distillation_is_the_divergence_from_the_readers_attention(tmp_path):
     )
 
 
-def test_distillation_ignores_absent_passages():
+def test_distillation_ignores_absent_passages() -> None:
     generator = tiny.make("bart")
     found, targets = tiny.retrieved(2, 3, absent=1), generator.targets(["ab", "c"])
     reading = generator.read(tiny.QUESTIONS[:2], found)
@@ -141,11 +144,12 @@ def test_distillation_ignores_absent_passages():
     want = (looked.exp() * (looked - prior)).sum()
     torch.testing.assert_close(terms["distillation"][1], want)
     terms["loss"].sum().backward()
+    assert scores.grad is not None
     assert scores.grad.isfinite().all()
     assert scores.grad[1, 2] == 0
 
 
-def test_the_trainer_draws_the_prior_to_where_the_reader_looks(tmp_path):
+def test_the_trainer_draws_the_prior_to_where_the_reader_looks(tmp_path: Path) -> None:
     """Of a reader that is held still, so that the target is too."""
     rag = model(tmp_path / "kb")
     rag.generator.requires_grad_(False)
@@ -161,7 +165,7 @@ def test_the_trainer_draws_the_prior_to_where_the_reader_looks(tmp_path):
     assert divergence() < 0.2 * first
 
 
-def test_distillation_without_passage_scores_says_what_to_type():
+def test_distillation_without_passage_scores_says_what_to_type() -> None:
     evidence = Evidence(
         torch.zeros(1, 2),
         torch.ones(1, 2, dtype=torch.bool),
