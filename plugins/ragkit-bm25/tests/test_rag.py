@@ -1,10 +1,8 @@
-"""Both retrievers within a RAG: loss, answers, scores in the answer, folders, the command line."""
+"""Both retrievers within a RAG: loss, answers, scores in the answer, folders, JSON."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from ragkit_bm25.retriever import BM25Retriever
 from shore import PASSAGES, QUESTIONS, Letters
 
 from ragkit import RAG, KnowledgeBase
+from ragkit.cli.ask import as_record
 from ragkit.generate.seq2seq import Seq2SeqGenerator
 from ragkit.retrieve.dense import DenseRetriever
 from ragkit.testing import tiny
@@ -94,7 +93,7 @@ def test_a_filter_and_a_swap_reach_the_retrievers(base: KnowledgeBase, tmp_path:
         assert {read.id for read in answer.passages} == {"light", "tram", "bakery"}
 
 
-def test_a_folder_of_it_is_opened_again_and_asked_on_the_command_line(
+def test_a_folder_of_it_is_opened_again_and_its_answers_written_down(
     base: KnowledgeBase, tmp_path: Path
 ) -> None:
     words = HybridRetriever(BM25Retriever(base), BM25Retriever(base, k1=0.5), weights=(1.0, 2.0))
@@ -108,11 +107,6 @@ def test_a_folder_of_it_is_opened_again_and_asked_on_the_command_line(
     ):
         assert one.text == other.text
         assert [p.scores for p in one.passages] == [p.scores for p in other.passages]
-    code = "from ragkit.cli import main; main()"
-    command = ["ask", "-m", str(tmp_path / "model"), QUESTIONS[0], "--json", "-k", "2"]
-    said = subprocess.run(
-        [sys.executable, "-c", code, *command], capture_output=True, text=True, timeout=120
-    )
-    assert said.returncode == 0, said.stderr
-    record = json.loads(said.stdout)
+    (answer,) = again.answer(QUESTIONS[0], k=2, max_new_tokens=2)
+    record = json.loads(json.dumps(as_record(answer)))  # what `ragkit ask --json` prints
     assert set(record["passages"][0]["scores"]) == {"bm25", "bm25-2"}

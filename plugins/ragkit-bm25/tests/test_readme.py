@@ -42,7 +42,8 @@ def test_the_options_are_all_there_with_their_defaults() -> None:
         options = {option.name: option.default for option in signature.options(kind)}
         assert set(names) == set(options) - {"knowledge_base"}
         for cell, shown in rows:
-            for name, value in zip(re.findall(r"`(\w+)`", cell), shown.strip().split(", "), strict=False):
+            values = shown.strip().split(", ")
+            for name, value in zip(re.findall(r"`(\w+)`", cell), values, strict=False):
                 default = options[name]
                 if isinstance(default, (int, float)):
                     assert float(value) == default

@@ -71,16 +71,29 @@ class BM25Retriever(nn.Module):
     ) -> None:
         super().__init__()
         _check(k1, b, delta, method, temperature)
-        self.register_buffer("zero", torch.zeros(()), persistent=False)
         words = tuple(stopwords) if isinstance(stopwords, (list, tuple)) else stopwords
-        self.options = Options(float(k1), float(b), float(delta), method, words, stemmer, pattern)
-        self.temperature = float(temperature)
-        self.directory = None if directory is None else Path(directory)
-        self._ready: TermIndex | None = None
-        _ = self.options.words  # a wrong language is found before any passage is read
+        options = Options(float(k1), float(b), float(delta), method, words, stemmer, pattern)
+        _ = options.words  # a wrong language is found before any passage is read
         if isinstance(knowledge_base, (str, Path)):
             knowledge_base = KnowledgeBase.open(knowledge_base)
-        self.swap(knowledge_base)
+        place = None if directory is None else Path(directory)
+        self._begin(knowledge_base, options, float(temperature), place, None)
+
+    def _begin(
+        self,
+        base: KnowledgeBase,
+        options: Options,
+        temperature: float,
+        directory: Path | None,
+        ready: TermIndex | None,
+    ) -> None:
+        """``ready``: an index of terms that is there, taken if it is of these passages."""
+        self.register_buffer("zero", torch.zeros(()), persistent=False)
+        self.options = options
+        self.temperature = temperature
+        self.directory = directory
+        self._ready = ready
+        self.swap(base)
 
     # -------------------------------------------------------------- knowledge bases
 
@@ -203,26 +216,13 @@ class BM25Retriever(nn.Module):
                     "give another: BM25Retriever.load(directory, knowledge_base=…)"
                 )
             knowledge_base = KnowledgeBase.open(reference)
-        return cls._over(knowledge_base, directory / _TERMS, options)
-
-    @classmethod
-    def _over(cls, base: KnowledgeBase, folder: Path, given: dict[str, Any]) -> Self:
-        """A retriever with an index of terms that is there, if it is of these passages."""
-        words = given["stopwords"]
-        options = Options(
-            **{
-                **{name: given[name] for name in Options.__slots__},
-                "stopwords": tuple(words) if isinstance(words, list) else words,
-            }
-        )
+        words = options["stopwords"]
+        options["stopwords"] = tuple(words) if isinstance(words, list) else words
+        temperature = float(options.pop("temperature"))
+        kept = Options(**options)
         made = cls.__new__(cls)
         nn.Module.__init__(made)
-        made.register_buffer("zero", torch.zeros(()), persistent=False)
-        made.options = options
-        made.temperature = float(given["temperature"])
-        made.directory = None
-        made._ready = TermIndex(folder, options)
-        made.swap(base)
+        made._begin(knowledge_base, kept, temperature, None, TermIndex(directory / _TERMS, kept))
         return made
 
 
