@@ -207,6 +207,7 @@ class TestListTask(TaskConformance):
 
 class TestExactMatch(MetricConformance):
     component = "em"
+    best = 1.0
 
     def make(self):
         return ExactMatch()
@@ -214,6 +215,7 @@ class TestExactMatch(MetricConformance):
 
 class TestF1(MetricConformance):
     component = "f1"
+    best = 1.0
 
     def make(self):
         return F1()
@@ -221,6 +223,7 @@ class TestF1(MetricConformance):
 
 class TestAnswerRecall(MetricConformance):
     component = "answer-recall"
+    best = 1.0
 
     def make(self):
         return AnswerRecall(k=3)
@@ -228,6 +231,7 @@ class TestAnswerRecall(MetricConformance):
 
 class TestGoldRecall(MetricConformance):
     component = "gold-recall"
+    best = 1.0
 
     def make(self):
         return GoldRecall(k=3)
@@ -235,6 +239,7 @@ class TestGoldRecall(MetricConformance):
 
 class TestReciprocalRank(MetricConformance):
     component = "rr"
+    best = 1.0
 
     def make(self):
         return ReciprocalRank()

@@ -124,18 +124,28 @@ class DecodeConformance(Conformance):
         marginalizer = self.made()
         for options in ({}, BEAMS, {**BEAMS, "length_penalty": 2.0, "repetition_penalty": 1.5}):
             for b, beam in enumerate(self._decode(marginalizer, reading, prior, **options)):
-                for one in beam:
-                    logp, mask = _scored(reading, one.tokens, b)
-                    want = float(marginalizer.log_likelihood(prior[b : b + 1], logp, mask)[0])
-                    message = (
-                        f"a hypothesis reports log p(y|x) = {one.log_likelihood:.5f}, and scoring "
-                        f"its tokens gives {want:.5f}; report the pure log-probabilities, without "
-                        "length penalty or logits processors, with every token and every passage"
-                    )
-                    if self.exact:
-                        same(one.log_likelihood, want, self.tolerance, message)
-                    else:
-                        must(one.log_likelihood <= want + self.tolerance, message)
+                self._check_likelihood(marginalizer, reading, prior, b, beam)
+
+    def _check_likelihood(
+        self,
+        marginalizer: Any,
+        reading: TableReading,
+        prior: Tensor,
+        b: int,
+        beam: list[Hypothesis],
+    ) -> None:
+        for one in beam:
+            logp, mask = _scored(reading, one.tokens, b)
+            want = float(marginalizer.log_likelihood(prior[b : b + 1], logp, mask)[0])
+            message = (
+                f"a hypothesis reports log p(y|x) = {one.log_likelihood:.5f}, and scoring its "
+                f"tokens gives {want:.5f}; report the pure log-probabilities, without length "
+                "penalty or logits processors, with every token and every passage"
+            )
+            if self.exact:
+                same(one.log_likelihood, want, self.tolerance, message)
+            else:
+                must(one.log_likelihood <= want + self.tolerance, message)
 
     def test_decode_reports_the_posterior(self) -> None:
         """posterior of a hypothesis, or token_posterior, is what posterior gives of its tokens."""
@@ -164,11 +174,20 @@ class DecodeConformance(Conformance):
         """A beam wider than there are outputs finds the likeliest of all."""
         if not self.exact:
             self.skip("exact is False: passages are left out")
-        marginalizer, (reading, prior) = self.made(), self._table()
+        self._check_best(*self._table())
+
+    def test_decode_of_one_passage(self) -> None:
+        """One question with one passage is decoded as well: its likeliest output is found."""
+        reading = TableReading(torch.zeros(1, 1, dtype=torch.int64), seed=3)
+        self._check_best(reading, torch.zeros(1, 1))
+
+    def _check_best(self, reading: TableReading, prior: Tensor) -> None:
+        marginalizer = self.made()
         everything = tables.targets(tables.outputs())
         count = len(everything.tokens)
         beams = self._decode(marginalizer, reading, prior, **EVERYTHING)
         for b, beam in enumerate(beams):
+            must(beam, "a question was given no hypothesis; give one at least")
             logp = reading.score(everything, reading.rows[b].expand(count, -1))
             value = marginalizer.log_likelihood(
                 prior[b].expand(count, -1), logp, everything.mask
@@ -180,6 +199,59 @@ class DecodeConformance(Conformance):
                 f"p(y|x) {beam[0].log_likelihood:.4f}, and the likeliest is {list(best)} of "
                 f"{float(value.max()):.4f}; rank by the marginal, and let caches follow parents",
             )
+
+    def test_decode_honours_options(self) -> None:
+        """Options of transformers are honoured or refused: suppressed tokens, least lengths."""
+        reading, prior = self._table()
+        banned = 2
+        for options in ({"suppress_tokens": [banned]}, {"min_new_tokens": 2}):
+            try:
+                beams = self.made().decode(reading, prior, _options({**BEAMS, **options}))
+            except RagkitError as error:
+                must(len(str(error)) > 15, f"the refusal {str(error)!r} says too little")
+                continue
+            for tokens in (one.tokens.tolist() for beam in beams for one in beam):
+                must(
+                    "suppress_tokens" not in options or banned not in tokens,
+                    f"the output {tokens} has token {banned} where suppress_tokens forbids it; "
+                    "apply transformers' logits processors, or refuse the option",
+                )
+                must(
+                    "min_new_tokens" not in options or tables.EOS not in tokens[:2],
+                    f"the output {tokens} ends before min_new_tokens = 2; give processors what is "
+                    "written with the start token, or refuse the option",
+                )
+
+    def test_decode_samples(self) -> None:
+        """Sampled outputs report their own likelihood, and follow torch's seed; or are refused."""
+        reading, prior = self._table()
+        marginalizer = self.made()
+        options = {"do_sample": True, "num_return_sequences": 3, "top_k": 0}
+
+        def drawn(seed: int) -> list[list[Hypothesis]]:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                return self._decode(marginalizer, reading, prior, **options)
+
+        try:
+            marginalizer.decode(reading, prior, _options(options))
+        except RagkitError as error:
+            self.skip(f"sampling is refused: {error}")
+        written = []
+        for seed in (0, 0, 1, 2, 3):
+            beams = drawn(seed)
+            written.append([[one.tokens.tolist() for one in beam] for beam in beams])
+            for b, beam in enumerate(beams):
+                must(1 <= len(beam) <= 3, f"{len(beam)} sampled outputs where 3 were asked for")
+                self._check_likelihood(marginalizer, reading, prior, b, beam)
+        must(
+            written[0] == written[1],
+            "the same seed of torch draws other outputs; draw with torch, and nothing else",
+        )
+        must(
+            any(other != written[0] for other in written[2:]),
+            "four seeds draw the same outputs; do_sample must draw them",
+        )
 
     def test_decode_batch_of_one(self) -> None:
         """A question decoded alone gives what it gives among others."""

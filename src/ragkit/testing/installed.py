@@ -46,6 +46,11 @@ OWN: dict[tuple[str, str], dict[str, Any]] = {
     ("index", "exact"): {"recall": 1.0},
     ("marginalizer", "rag-sequence"): {"kind": "sequence"},
     ("marginalizer", "rag-token"): {"kind": "token"},
+    ("metric", "em"): {"best": 1.0},
+    ("metric", "f1"): {"best": 1.0},
+    ("metric", "answer-recall"): {"best": 1.0},
+    ("metric", "gold-recall"): {"best": 1.0},
+    ("metric", "rr"): {"best": 1.0},
 }
 """What ragkit's own components are held to beyond the defaults."""
 

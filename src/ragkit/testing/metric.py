@@ -20,10 +20,12 @@ class MetricConformance(Conformance):
 
     better: whether a greater number is better (``higher``) or worse (``lower``); None where
         neither is.
+    best: the number of a perfect prediction, where there is one.
     """
 
     role = "metric"
     better: ClassVar[str | None] = "higher"
+    best: ClassVar[float | None] = None
 
     # --------------------------------------------------------------------- the number
 
@@ -69,6 +71,11 @@ class MetricConformance(Conformance):
         must(
             not math.isnan(right) and not math.isnan(wrong),
             "the metric is NaN for an example with answers and passage ids; it must have a meaning",
+        )
+        must(
+            self.best is None or math.isclose(right, self.best),
+            f"the right answer with its passage first has {right}, and best = {self.best}; give "
+            "that number to a perfect prediction",
         )
         gain = right - wrong if self.better == "higher" else wrong - right
         must(

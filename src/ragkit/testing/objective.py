@@ -211,6 +211,41 @@ class ObjectiveConformance(Conformance):
                 "the gradient into scores depends on whether token_logp carries one",
             )
 
+    def test_better_is_lower(self) -> None:
+        """A likelier target, and a higher score for its best passage, do not raise the loss."""
+        for evidence in self._evidences():
+            counted = evidence.target_mask[:, None, :] & evidence.mask[:, :, None]
+            logp = evidence.token_logp.clone()
+            logp[:, 0] = 0.2 * logp[:, 0]  # passage 0 is the best at every token
+            logp[:, 1:] = (logp[:, 1:] - 0.7).masked_fill(~counted[:, 1:], 0.0)
+            plain = replace(evidence, token_logp=logp)
+            scores = evidence.scores.clone()
+            scores[:, 0] += 0.5
+            likelier = replace(plain, token_logp=(logp + 0.1 * counted).clamp(max=0.0))
+            before = self._loss(self.made(), plain)
+            rises = [
+                (self._loss(self.made(), other) - before).detach()
+                for other in (likelier, replace(plain, scores=scores))
+            ]
+            for rise, what in zip(
+                rises,
+                (
+                    "a target that is likelier under every passage",
+                    "a higher score for the passage under which the target is likeliest",
+                ),
+                strict=True,
+            ):
+                must(
+                    (rise <= 1e-5).all(),
+                    f"{what} raises the loss by {float(rise.max()):.4f}; the loss is minimised, so "
+                    "turn its sign",
+                )
+            must(
+                any(bool((rise < -1e-5).any()) for rise in rises),
+                "neither a likelier target nor a higher score for its best passage lowers the "
+                "loss, so nothing is learned; look at what it depends on",
+            )
+
     def test_gradient_is_that_of_the_loss(self) -> None:
         """The loss changes by its gradient: what it depends on is not taken for a constant."""
         if not self.true_gradient:

@@ -265,6 +265,29 @@ class ReadsHalfAsBytes(BruteIndex):
         self.held = raw.reshape(vectors.shape).astype(np.float32) * scale
 
 
+class KnowsItsSource(BruteIndex):
+    """Saves where its vectors lie, instead of them."""
+
+    def build(self, vectors):
+        super().build(vectors)
+        self.source = vectors
+
+    def save(self, directory):
+        super().save(directory)
+        if isinstance(self.source, np.memmap):
+            (directory / "vectors").unlink()
+            (directory / "source").write_text(f"{self.source.filename} {self.source.offset}")
+
+    @classmethod
+    def load(cls, directory):
+        if not (directory / "source").exists():
+            return super().load(directory)
+        name, offset = (directory / "source").read_text().split()
+        index = cls()
+        index.build(np.memmap(name, np.float16, "r", int(offset)).reshape(-1, 16))
+        return index
+
+
 def wrong(title, kind, check, fault, advice, /, **settings) -> Wrong:
     settings = {"recall": 1.0, "count": 120, **settings}
     return Wrong(title, IndexConformance, lambda kit: kind(), check, fault, advice, settings)
@@ -438,5 +461,12 @@ WRONG = [
         "test_signatures",
         "cannot be called as search",
         "default",
+    ),
+    wrong(
+        "saves where its vectors lie",
+        KnowsItsSource,
+        "test_saved_without_its_source",
+        "raised FileNotFoundError",
+        "must open what save wrote",
     ),
 ]

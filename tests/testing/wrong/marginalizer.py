@@ -224,6 +224,28 @@ class FirstOfTheBatch(RagToken):
         return super().decode(reading, prior[:1].expand_as(prior), options)
 
 
+class NoProcessors(RagToken):
+    def decode(self, reading, prior, options):
+        for name in ("suppress_tokens", "min_new_tokens"):
+            setattr(options, name, None)
+        return super().decode(reading, prior, options)
+
+
+class NeverSamples(RagToken):
+    def decode(self, reading, prior, options):
+        options.do_sample, options.num_return_sequences = False, 1
+        return super().decode(reading, prior, options)
+
+
+class OtherDice(RagToken):
+    """Draws from a generator of its own."""
+
+    def decode(self, reading, prior, options):
+        if options.do_sample:
+            torch.seed()
+        return super().decode(reading, prior, options)
+
+
 class SaysItFuses(RagToken):
     fuses = True
 
@@ -436,4 +458,13 @@ WRONG = [
         "refuses such generators",
         kind="token",
     ),
+    wrong(
+        "no processors",
+        NoProcessors,
+        "test_decode_honours_options",
+        "suppress_tokens forbids",
+        "processors",
+    ),
+    wrong("never samples", NeverSamples, "test_decode_samples", "draw the same", "must draw"),
+    wrong("dice of its own", OtherDice, "test_decode_samples", "same seed", "draw with torch"),
 ]

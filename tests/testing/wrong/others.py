@@ -46,6 +46,11 @@ class DeclaresNothing(Marginal):
     needs_generator_gradient = None
 
 
+class WrongSign(Marginal):
+    def __call__(self, evidence):
+        return {"loss": -super().__call__(evidence)["loss"]}
+
+
 class HalfDetached(Marginal):
     """A posterior that is taken for a constant, in a loss that it is not constant in."""
 
@@ -264,6 +269,7 @@ WRONG = [
     objective(
         "declares nothing", DeclaresNothing, "test_needs_generator_gradient", "is None", "say True"
     ),
+    objective("wrong sign", WrongSign, "test_better_is_lower", "raises the loss", "turn its sign"),
     objective(
         "half detached",
         HalfDetached,
