@@ -144,6 +144,8 @@ def test_a_model_from_tensors_is_transformers_own(name, tmp_path):
     assert type(found) is type(want)
     assert not found.training
     assert not report["missing_keys"]
+    assert found.config.to_dict() == want.config.to_dict()
+    assert found.config._attn_implementation == want.config._attn_implementation
     ours, theirs = found.state_dict(), want.state_dict()
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)

@@ -61,6 +61,9 @@ def _quickly(
     """
     if dtype not in (None, torch.float32):
         return None
+    parts = [getattr(config, name, None) for name in getattr(config, "sub_configs", {})]
+    for one in (config, *filter(None, parts)):
+        one.dtype = torch.float32
     with no_init_weights():
         model: PreTrainedModel = kind(config)
     own = model.state_dict()
