@@ -14,7 +14,7 @@ import torch
 from ragkit_causal_lm import lora
 from ragkit_causal_lm.generator import CausalLMGenerator
 from torch import Tensor
-from transformers import AutoModelForCausalLM, MambaConfig, MambaForCausalLM
+from transformers import AutoModelForCausalLM
 
 import ragkit
 from ragkit.errors import ConfigError, CorruptError, DataError, MissingDependency
@@ -228,11 +228,6 @@ def test_impossible_options_say_what_to_do(tmp_path: Path) -> None:
         CausalLMGenerator(tiny.gpt2(), TOKENIZER, device_map="auto")
     with pytest.raises(ConfigError, match="max_target=256"):
         CausalLMGenerator(tiny.gpt2(), TOKENIZER, max_target=256)
-    with pytest.raises(ConfigError, match="recurrent state"):
-        CausalLMGenerator(
-            MambaForCausalLM(MambaConfig(hidden_size=8, num_hidden_layers=1, vocab_size=263)),
-            TOKENIZER,
-        )
     model = tiny.gpt2()
     model.config.eos_token_id = model.generation_config.eos_token_id = None
     silent = tiny.tokenizer()

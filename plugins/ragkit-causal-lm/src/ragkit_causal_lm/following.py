@@ -45,6 +45,7 @@ class Following:
             self._let_go()
         else:
             self.cache = copied(prefix.cache, pairs)
+        self.prefix, self.first = prefix, pairs
 
     def read(self, tokens: Tensor) -> Tensor:
         """Logits (R,L,V) after tokens (R,L) more."""
@@ -53,10 +54,15 @@ class Following:
         places = self.places[:, None] + steps  # (R,L)
         self.mask = torch.nn.functional.pad(self.mask, (0, length), value=True)
         self.places = self.places + length
-        if not self.is_shared:
-            return run(self.model, tokens, self.mask, places, self.cache)
-        with shared.sharing(self.cache, self.pairs):
-            return run(self.model, tokens, self.mask, places, self.cache)
+        if self.is_shared:
+            try:
+                with shared.sharing(self.cache, self.pairs):
+                    return run(self.model, tokens, self.mask, places, self.cache)
+            except shared.NotShared:  # by the first layer that is asked, so at the first step
+                shared.give_up(self.model)
+                self.is_shared = False
+                self.cache = copied(self.prefix.cache, self.first)
+        return run(self.model, tokens, self.mask, places, self.cache)
 
     def select(self, source: Tensor) -> None:
         """Go on with rows source (R′,), in that order."""

@@ -12,6 +12,7 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 from transformers import DynamicCache
 
@@ -19,6 +20,9 @@ from ragkit.errors import ConfigError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+
+_TAKE = "take a model whose layers are attention (GPT-2, Llama, Qwen, Mistral, Gemma …)"
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,13 @@ def run(
 
 
 def check_cache(model: PreTrainedModel) -> None:
-    """Raises `ConfigError` for a model whose memory cannot be handed to hypotheses."""
+    """Raises `ConfigError` for a model whose memory cannot be handed to hypotheses, or to
+    which padding on the left is text."""
+    takes = inspect.signature(model.forward).parameters
+    if "past_key_values" not in takes:
+        raise ConfigError(
+            f"{type(model).__name__} keeps no keys and values, which hypotheses share; {_TAKE}"
+        )
     cache: Any = DynamicCache(config=model.config)
     odd = sorted(
         {
@@ -113,9 +123,29 @@ def check_cache(model: PreTrainedModel) -> None:
         odd.append("a recurrent state")
     if odd:
         raise ConfigError(
-            f"{type(model).__name__} keeps {', '.join(odd)}, which hypotheses cannot share; "
-            "take a model whose layers are attention (GPT-2, Llama, Qwen, Mistral, Gemma …)"
+            f"{type(model).__name__} keeps {', '.join(odd)}, which hypotheses cannot share; {_TAKE}"
         )
+    if "position_ids" not in takes and not _ignores_padding(model):
+        raise ConfigError(
+            f"{type(model).__name__} counts positions from the first column, so padding on the "
+            f"left would change what it says; {_TAKE}"
+        )
+
+
+@torch.no_grad()
+def _ignores_padding(model: PreTrainedModel) -> bool:
+    """Whether a text says the same with padding before it, by trying."""
+    was_training = model.training
+    model.eval()
+    text = torch.tensor([[0, 1, 2]], device=model.device)
+    padded = torch.nn.functional.pad(text, (4, 0))
+    mask = torch.nn.functional.pad(torch.ones_like(text), (4, 0)).bool()
+    alone, beside = (
+        run(model, tokens, seen, positions(seen))[:, -1].float().log_softmax(-1)
+        for tokens, seen in ((text, mask[:, 4:]), (padded, mask))
+    )
+    model.train(was_training)
+    return torch.allclose(alone, beside, atol=0.1, rtol=0.01)  # half precision is that rough
 
 
 def is_checkpointing(model: PreTrainedModel) -> bool:

@@ -39,6 +39,14 @@ class _Slots(NamedTuple):
     width: int
 
 
+_unfit: set[type] = set()
+"""Models that were seen to make their keys of what they keep: only whole caches serve them."""
+
+
+class NotShared(Exception):
+    """Raised within `sharing`, by a model to whose attention the cache gave no keys."""
+
+
 _slots: ContextVar[_Slots | None] = ContextVar("ragkit_causal_lm_slots", default=None)
 
 
@@ -81,9 +89,16 @@ def share(cache: Any) -> Any:
 
 def can_share(model: PreTrainedModel, cache: Any) -> bool:
     """Whether a model's layers look at whole prompts, by the attention of this module."""
-    return model.config._attn_implementation == NAME and all(
-        type(layer) is DynamicLayer and layer.is_initialized for layer in cache.layers
+    return (
+        model.config._attn_implementation == NAME
+        and type(model) not in _unfit
+        and all(type(layer) is DynamicLayer and layer.is_initialized for layer in cache.layers)
     )
+
+
+def give_up(model: PreTrainedModel) -> None:
+    """Never share again with models of this class, after one raised `NotShared`."""
+    _unfit.add(type(model))
 
 
 def adopt(model: PreTrainedModel) -> None:
@@ -123,7 +138,9 @@ def attention(
             module, query, key, value, attention_mask, **options
         )
         return plain
-    layer = slots.cache.layers[module.layer_idx]
+    layer = slots.cache.layers[getattr(module, "layer_idx", 0)]
+    if key is not layer.keys or value is not layer.values:
+        raise NotShared  # latent attention, say: the prompt's part would be missing
     scaling = options.get("scaling") or query.shape[-1] ** -0.5
     prompts = _of_prompts(query, layer.prompt_keys.transpose(-1, -2), slots)  # (R,H,L,S)
     groups = query.shape[1] // key.shape[1]  # heads that use one key
