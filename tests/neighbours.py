@@ -5,10 +5,13 @@ Whatever else is installed here is not looked at: the tests are about what lies 
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,6 +80,26 @@ def surroundings(folder: Path) -> dict[str, str]:
     """The environment of a process that finds what lies in a folder."""
     kept = {k: v for k, v in os.environ.items() if k != registry.ALLOW}
     return {**kept, "PYTHONPATH": str(folder)}
+
+
+@contextmanager
+def on_the_path(folder: Path) -> Iterator[None]:
+    """Within: this process finds what lies in a folder; afterwards it never did."""
+    before, path = set(sys.modules), list(sys.path)
+    allowed = os.environ.pop(registry.ALLOW, None)
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    registry.forget()
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+        if allowed is not None:
+            os.environ[registry.ALLOW] = allowed
+        for name in set(sys.modules) - before:
+            if str(folder) in str(getattr(sys.modules[name], "__file__", "")):
+                del sys.modules[name]
+        registry.forget()
 
 
 def look(folder: Path, *asked: str, allow: str | None = None) -> dict[str, Any]:

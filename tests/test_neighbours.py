@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import tiny
-from neighbours import OTHERS, Plugin, install, offers, surroundings
+from neighbours import OTHERS, Plugin, install, offers, on_the_path, surroundings
 from ragkit import KnowledgeBase, Passage, registry
 
 RUN = """
@@ -244,17 +244,9 @@ def encoder() -> Any:
 
 
 @pytest.fixture
-def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder on the path of this process; afterwards it never was."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delenv(registry.ALLOW, raising=False)
-    before = set(sys.modules)
-    yield tmp_path
-    for name in set(sys.modules) - before:
-        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
-    monkeypatch.undo()
-    registry.forget()
+def path(tmp_path: Path) -> Iterator[Path]:
+    with on_the_path(tmp_path):
+        yield tmp_path
 
 
 @pytest.mark.parametrize("what", NEIGHBOURS)

@@ -245,16 +245,13 @@ def _outcomes(listing: Listing, options: dict[str, Any]) -> list[Outcome]:
 
 
 def _show(listing: Listing, outcomes: list[Outcome]) -> None:
-    from rich.table import Table
-
     shown = f"{listing.role} {listing.component.name}"
     terminal.show(f"{shown} ({listing.distribution} {listing.version})", style="bold")
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    styles = {"passed": "green", "skipped": "dim", "failed": "red"}
+    styles = {"passed": None, "skipped": "dim", "failed": "red"}
     for one in outcomes:
-        said = f"{one.law}\n{one.message}" if one.message else one.law
-        table.add_row(one.state, one.name, said, style=styles[one.state])
-    terminal.show(table)
+        terminal.show(f"{one.state:8}{one.name}: {one.law}", style=styles[one.state])
+        if one.message:
+            terminal.show(f"{'':8}{one.message}", style=styles[one.state])
     counts = _counts(outcomes)
     terminal.show(", ".join(f"{number} {state}" for state, number in counts.items() if number))
 
