@@ -1,0 +1,111 @@
+"""Joint training through `ragkit.Trainer`: no passage labels, the passages stay.
+
+The reader that the stages before have made, MiniLM as both encoders, all of SQuAD's
+paragraphs as knowledge base; −log Σ_z p(z|x) p(y|x,z) is minimised over training
+questions. Knows nothing of how the reader came to be.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import settings
+import start
+import torch
+from sources import Corpus
+
+from ragkit import RAG, KnowledgeBase, Trainer, TrainingArguments
+from ragkit.generate.seq2seq import Seq2SeqGenerator
+from ragkit.protocols import Example
+from ragkit.retrieve.dense import DenseRetriever
+
+
+def generator(model: Any, max_source: int) -> Seq2SeqGenerator:
+    """The reader as ragkit's generator, with the decoding that it is shipped with."""
+    made = Seq2SeqGenerator(
+        model,
+        start.tokenizer(),
+        form=settings.FORM,
+        max_source=max_source,
+        max_target=settings.MAX_TARGET,
+        spelling="passage",
+    )
+    for name, value in settings.GENERATION.items():
+        setattr(made.model.generation_config, name, value)
+        setattr(made.generation_config, name, value)
+    made.generation_config.max_length = None
+    return made
+
+
+def knowledge_base(corpora: list[Corpus], made: Any, folder: Path) -> KnowledgeBase:
+    """All paragraphs of these; built once, resumed where it was interrupted."""
+    if (folder / "CURRENT").exists() or any(folder.glob("generations/*")):
+        return KnowledgeBase.open(folder)
+    passages = [one for corpus in corpora for one in corpus.passages.values()]
+    with torch.autocast("cpu", torch.bfloat16):
+        return KnowledgeBase.build(passages, made, "exact", folder, progress=False)
+
+
+def temperature(made: Any, base: KnowledgeBase, examples: list[Example]) -> float:
+    """The one that makes the gold paragraph likeliest among the 20 best retrieved."""
+    chosen = random.Random(settings.SEED).sample(examples, 600)
+    with torch.no_grad():
+        queries = made.questions([one.question for one in chosen]).float().numpy()
+    hits = base.search(queries, 20)
+    gold = base.rows([one.passage_ids[0] for one in chosen])
+    there = hits.ids == gold[:, None]  # (B,20)
+    scores = torch.from_numpy(np.where(hits.ids >= 0, hits.scores, -np.inf))[there.any(1)]
+    there_ = torch.from_numpy(there)[torch.from_numpy(there.any(1))]
+
+    def value(t: float) -> float:
+        return float((scores / t).log_softmax(-1)[there_].mean())
+
+    return max((0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.1, 0.13), key=value)
+
+
+def train(work: Path, model: Any, made: Any, base: KnowledgeBase, examples: list[Example]) -> RAG:
+    """Question encoder and generator learn; returns the trained RAG."""
+    rag = RAG(
+        DenseRetriever(made, base, temperature=temperature(made, base, examples)),
+        generator(model, settings.JOINT_SOURCE),
+        "rag-sequence",
+    )
+    for part in (made.question_encoder.embeddings, *_lower(made.question_encoder)):
+        part.requires_grad_(False)
+    rag.generator.model.get_input_embeddings().requires_grad_(False)
+    rng = random.Random(settings.SEED)
+    chosen = rng.sample(examples, settings.JOINT_QUESTIONS)
+    fits = [one for one in chosen if len(one.answers[0].split()) <= 12 and one.answers[0].strip()]
+    folder = work / "joint"
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=settings.JOINT_BATCH,
+        num_train_epochs=1,
+        learning_rate=settings.JOINT_LR_GENERATOR,
+        question_encoder_learning_rate=settings.JOINT_LR_QUESTION,
+        generator_learning_rate=settings.JOINT_LR_GENERATOR,
+        lr_scheduler_type="linear",
+        warmup_steps=30,
+        k=settings.K,
+        bf16=True,
+        use_cpu=True,
+        seed=settings.SEED,
+        logging_steps=5,
+        probe_steps=20,
+        probe_size=64,
+        save_steps=60,
+        save_total_limit=2,
+    )
+    trainer = Trainer(rag, arguments, train_dataset=fits)
+    before = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name[11:]))
+    trainer.train(resume_from_checkpoint=str(before[-1]) if before else None)
+    (work / "joint.json").write_text(json.dumps(trainer.state.log_history))
+    return rag
+
+
+def _lower(encoder_model: Any) -> list[Any]:
+    return list(encoder_model.encoder.layer[: settings.FROZEN_LAYERS])
