@@ -73,10 +73,11 @@ for your tests: `tiny.bart()`, `tiny.bert()`, `tiny.tokenizer()`.
 ## What an outcome says
 
 * **failed**: the message names the fault, and what to do about it.
-* **skipped**: the law is about an ability that the component does not declare, or that it refuses
-  with a `ragkit.RagkitError` that says why. An ability is declared by having the methods of its
-  `Supports…` protocol; to have half of them, or methods that raise `NotImplementedError`, is a
-  fault.
+* **skipped**: the law is about an ability that the component does not declare. An ability is
+  declared by having the methods of its `Supports…` protocol; to have half of them, or methods that
+  raise `NotImplementedError`, is a fault. An index that can add rows with some options and not with
+  others has the method and refuses with a `ragkit.RagkitError`: say so where it does,
+  `refuses = ("SupportsAdd",)`.
 * **passed**: it holds for what was tried. Samples are few, and the same every time.
 
 The kit is tested itself: with implementations that are wrong on purpose, each of which must be

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -218,18 +219,27 @@ def test_make_must_make_what_the_name_stands_for() -> None:
 # -------------------------------------------------------------------------- assertions
 
 
-def test_a_clear_refusal_of_an_ability_skips() -> None:
-    class Later(BruteIndex):
-        def add(self, vectors):
-            raise DataError("rows cannot be added to a closed index; build a new one")
+class Closed(BruteIndex):
+    def add(self, vectors):
+        raise DataError("rows cannot be added to a closed index; build a new one")
 
-    class Kit(IndexConformance):
-        def make(self):
-            return Later()
 
-    (found,) = (one for one in run(Kit) if one.name == "test_add")
-    assert found.state == "skipped"
-    assert "build a new one" in found.message
+@pytest.mark.parametrize(
+    ("kind", "refuses", "state", "says"),
+    [
+        (Closed, (), "failed", r"declares SupportsAdd .* and refuses: .*set refuses ="),
+        (Closed, ("SupportsAdd",), "skipped", "build a new one"),
+        (BruteIndex, (), "passed", ""),
+        (BruteIndex, ("SupportsAdd",), "failed", "take it out of refuses"),
+    ],
+)
+def test_declared_abilities_hold_or_are_named_as_refused(kind, refuses, state, says) -> None:
+    settings = {"make": lambda kit: kind(), "refuses": refuses}
+    (found,) = (
+        one for one in run(type("Kit", (IndexConformance,), settings)) if one.name == "test_add"
+    )
+    assert found.state == state
+    assert re.search(says, found.message)
 
 
 @pytest.mark.parametrize(

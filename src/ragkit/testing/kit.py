@@ -55,6 +55,8 @@ class Conformance:
 
     role: ClassVar[str] = ""
     component: ClassVar[str | None] = None
+    refuses: ClassVar[tuple[str, ...]] = ()
+    """Abilities that it declares, and must refuse with the options that make() gives it."""
     tolerance: ClassVar[float] = 1e-4
     """Greatest difference between numbers that should be equal, absolute and relative."""
 
@@ -88,19 +90,35 @@ class Conformance:
 
     @contextmanager
     def declared(self, component: object, ability: type) -> Iterator[None]:
-        """Within: an ability is used. `RagkitError` is a clear refusal, and skips the check."""
-        advice = (
-            f"{_kind(component)} declares {ability.__name__} by having its methods, so they must "
-            "work; take the methods away, or refuse with a ragkit.errors.RagkitError that says "
-            "what to do instead"
-        )
+        """Within: a declared ability is used, and must work.
+
+        Where it is named in ``refuses`` it must raise a `RagkitError`, which skips the check.
+        """
+        name, kind = ability.__name__, _kind(component)
+        may_refuse = name in self.refuses
         try:
-            with attempt(f"{ability.__name__}", advice):
+            with attempt(
+                name,
+                f"{kind} declares {name} by having its methods, so they must work; take the "
+                "methods away, or refuse with a ragkit.errors.RagkitError that says what to do "
+                "instead",
+            ):
                 yield
         except AssertionError as error:
-            if isinstance(error.__cause__, RagkitError):
-                self.skip(f"{ability.__name__} is refused: {first_line(error.__cause__)}")
-            raise
+            cause = error.__cause__
+            if not isinstance(cause, RagkitError):
+                raise
+            if may_refuse:
+                self.skip(f"{name} is refused: {first_line(cause)}")
+            raise AssertionError(
+                f"{kind} declares {name} by having its methods, and refuses: {first_line(cause)}; "
+                f"let it work, take the methods away, or set refuses = ({name!r},) where it is "
+                "these options that cannot have it"
+            ) from cause
+        must(
+            not may_refuse,
+            f"{name} is named in refuses, and {kind} does not refuse it; take it out of refuses",
+        )
 
     # ------------------------------------------------------------- laws of all roles
 
