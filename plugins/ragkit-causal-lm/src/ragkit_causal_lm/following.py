@@ -45,7 +45,7 @@ class Following:
             self._let_go()
         else:
             self.cache = copied(prefix.cache, pairs)
-        self.prefix, self.first = prefix, pairs
+        self.prefix, self.first = prefix, pairs  # of which copies are made if sharing fails
 
     def read(self, tokens: Tensor) -> Tensor:
         """Logits (R,L,V) after tokens (R,L) more."""
