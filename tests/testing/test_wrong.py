@@ -8,10 +8,10 @@ import re
 import pytest
 
 from ragkit.testing.kit import checks
-from testing.wrong import encoder, generator, index, marginalizer, others, retriever
+from testing.wrong import encoder, generator, index, marginalizer, others, reading, retriever
 from testing.wrong.record import Wrong
 
-MODULES = (encoder, generator, index, marginalizer, others, retriever)
+MODULES = (encoder, generator, index, marginalizer, others, reading, retriever)
 WRONG = [wrong for module in MODULES for wrong in module.WRONG]
 
 

@@ -73,6 +73,11 @@ class Conformance:
         must(component is not None, f"make() returned None; let it return a new {self.role}")
         return component
 
+    def parts(self, component: Any) -> list[tuple[object, type]]:
+        """A component, and what it gives that has a protocol too, each with that protocol."""
+        (protocol,) = (one for one, role in ROLE_OF.items() if role == self.role)
+        return [(component, protocol)]
+
     def folder(self) -> Path:
         """A new empty folder, gone when this object is."""
         path = Path(tempfile.mkdtemp(prefix="ragkit-"))
@@ -124,28 +129,8 @@ class Conformance:
 
     def test_signatures(self) -> None:
         """Every method of the role and of each declared ability takes what its protocol says."""
-        component = self.made()
-        (protocol,) = (one for one, role in ROLE_OF.items() if role == self.role)
-        for name in members(protocol):
-            must(
-                hasattr(component, name),
-                f"{_kind(component)} has no {name!r}, which every {self.role} needs; see "
-                f"ragkit.protocols.{protocol.__name__}",
-            )
-            _same_signature(component, protocol, name)
-        for ability in abilities():
-            has = [name for name in members(ability) if getattr(component, name, None) is not None]
-            missing = sorted(members(ability) - set(has))
-            if not has or missing == sorted(members(ability)):
-                continue
-            if missing and not set(has) <= members(protocol):
-                raise AssertionError(
-                    f"{_kind(component)} has {has[0]!r} but not {missing[0]!r}: half of "
-                    f"{ability.__name__} is no ability; write {missing[0]!r} too, or take "
-                    f"{has[0]!r} away"
-                )
-            for name in () if missing else members(ability):
-                _same_signature(component, ability, name)
+        for part, protocol in self.parts(self.made()):
+            _check_signatures(part, protocol)
 
     def test_is_registered(self) -> None:
         """Its name is found in the registry, ready, and leads to what make() makes."""
@@ -234,6 +219,29 @@ def _run_one(cls: type[Conformance], name: str) -> Outcome:
         )
         return Outcome(name, law(cls, name), "failed", message)
     return Outcome(name, law(cls, name), "passed")
+
+
+def _check_signatures(part: object, protocol: type) -> None:
+    """Assert that a part has all that its protocol asks for, and no half of an ability."""
+    for name in members(protocol):
+        must(
+            hasattr(part, name),
+            f"{_kind(part)} has no {name!r}, which every {protocol.__name__} needs; see "
+            f"ragkit.protocols.{protocol.__name__}",
+        )
+        _same_signature(part, protocol, name)
+    for ability in abilities():
+        asked = members(ability)
+        has = sorted(name for name in asked if getattr(part, name, None) is not None)
+        missing = sorted(asked - set(has))
+        if not missing:
+            for name in has:
+                _same_signature(part, ability, name)
+        elif not set(has) <= members(protocol):
+            raise AssertionError(
+                f"{_kind(part)} has {has[0]!r} but not {missing[0]!r}: half of {ability.__name__} "
+                f"is no ability; write {missing[0]!r} too, or take {has[0]!r} away"
+            )
 
 
 def _same_signature(component: object, protocol: type, name: str) -> None:

@@ -47,6 +47,11 @@ class ObjectiveConformance(Conformance):
                     f"the term {name!r} has the shape {tuple(getattr(term, 'shape', ()))}; give "
                     "one number for each question, (B,), for the mean is the trainer's to take",
                 )
+                must(
+                    term.device == evidence.scores.device,
+                    f"the term {name!r} is on {term.device} and the evidence on "
+                    f"{evidence.scores.device}; compute it where the evidence is",
+                )
                 must(term.isfinite().all(), f"the term {name!r} is NaN or infinite")
 
     def test_needs_generator_gradient(self) -> None:

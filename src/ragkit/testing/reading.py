@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ragkit.protocols import (
+    Decoding,
     Passage,
     Reading,
     Retrieved,
@@ -37,6 +38,13 @@ class ReadingConformance(Conformance):
     role = "generator"
     questions: ClassVar[tuple[str, ...]] = samples.QUESTIONS
     target_texts: ClassVar[tuple[str, ...]] = ("a", "two words", "one longer target")
+
+    def parts(self, component: Any) -> list[tuple[object, type]]:
+        """The generator, a reading of its and a decoding of that."""
+        reading = self._read(component, samples.retrieved(3, 3))
+        with attempt("start(rows)", "it must return a ragkit.protocols.Decoding"):
+            decoding = reading.start(reading.rows)
+        return [*super().parts(component), (reading, Reading), (decoding, Decoding)]
 
     # ------------------------------------------------------------------------ scoring
 
@@ -157,6 +165,11 @@ class ReadingConformance(Conformance):
             found.dim() == 3 and found.shape[:2] == reading.rows.shape,
             f"next gave the shape {tuple(found.shape)}; it must be (N,M,V) for rows "
             f"{tuple(reading.rows.shape)}",
+        )
+        must(
+            found.device == reading.rows.device,
+            f"next gave a tensor on {found.device} for rows on {reading.rows.device}; give it "
+            "where the rows are, for the prior is taken there",
         )
         must(found.dtype == torch.float32, f"next gave {found.dtype}; it must be float32")
         absent = (reading.rows < 0).to(found.device)
@@ -358,6 +371,11 @@ def scored(reading: Reading, targets: Targets, rows: Tensor | None = None) -> Te
         isinstance(found, Tensor) and tuple(found.shape) == shape,
         f"score gave the shape {tuple(getattr(found, 'shape', ()))} for rows {tuple(rows.shape)} "
         f"and targets {tuple(targets.tokens.shape)}; it must be (N,M,T) = {shape}",
+    )
+    must(
+        found.device == rows.device,
+        f"score gave a tensor on {found.device} for rows on {rows.device}; give it where the rows "
+        "are",
     )
     return found.cpu()
 

@@ -28,6 +28,11 @@ class AverageEverywhere(Marginal):
         return {"loss": loss - loss.mean() + loss}
 
 
+class Elsewhere(Marginal):
+    def __call__(self, evidence):
+        return {"loss": super().__call__(evidence)["loss"].to("meta")}
+
+
 class OtherName(Marginal):
     def __call__(self, evidence):
         return {"nll": super().__call__(evidence)["loss"]}
@@ -268,6 +273,9 @@ WRONG = [
     objective("undeclared gradient", Undeclared, DECLARED, "is False, but", "declare True"),
     objective(
         "declares nothing", DeclaresNothing, "test_needs_generator_gradient", "is None", "say True"
+    ),
+    objective(
+        "loss on another device", Elsewhere, "test_terms", "is on meta", "where the evidence is"
     ),
     objective("wrong sign", WrongSign, "test_better_is_lower", "raises the loss", "turn its sign"),
     objective(
