@@ -185,9 +185,12 @@ def lookup(role: str, name: str) -> Listing:
     hint = f" (plugins that failed to load: {', '.join(broken)}; see `ragkit doctor`)"
     away = elsewhere.absent(role, {one.distribution for one in plugins()})
     near = nearest(name, [*usable, *(one.name for one in away)])
+    said = f"no {role} is named {name!r}{near or '.'}"
+    for one in away:
+        if one.name == name:
+            said = f"the {role} {name!r} is not installed: {one.install}."
     raise UnknownName(
-        f"no {role} is named {name!r}{near or '.'} Known: {_all(usable)}{elsewhere.hint(away)}"
-        + (hint if broken else "")
+        f"{said} Known: {_all(usable)}{elsewhere.hint(away)}" + (hint if broken else "")
     )
 
 
