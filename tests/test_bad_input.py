@@ -149,7 +149,7 @@ TABLE = {
     # ---------------------------------------------------------------- names and options
     "unknown component": Row(
         UnknownName,
-        "did you mean 'faiss'.*Known: exact, faiss",
+        "did you mean 'faiss'.*Known: exact, .*faiss",
         lambda w: registry.make("index", "faiss-flt"),
     ),
     "unknown role": Row(UnknownName, "did you mean 'index'", lambda w: registry.make("indx", "x")),

@@ -43,6 +43,9 @@ def loaded(code: str) -> set[str]:
         "ragkit.shipped",
         "ragkit.config",
         "ragkit.answer",
+        "ragkit.elsewhere",
+        "ragkit.compatibility",
+        "ragkit.scaffold",
     ],
 )
 def test_light_modules_load_nothing_heavy(module: str) -> None:
@@ -115,6 +118,7 @@ def test_the_wheel_holds_types_licence_and_all_modules(tmp_path: Path) -> None:
     assert {name.split("/")[0] for name in names} == {"ragkit", f"ragkit-{VERSION}.dist-info"}
     assert not [name for name in names if name.endswith((".pyc", ".pt", ".bin", ".pkl"))]
     assert "ragkit/demo/page.html" in names
+    assert "ragkit/scaffold/templates/index.txt" in names
     assert 0 < sizes["ragkit/demo/facts.tsv"] + sizes["ragkit/demo/phrasings.json"] < 1_000_000
     weights = {name: size for name, size in sizes.items() if name.endswith(".safetensors")}
     assert set(weights) == {
