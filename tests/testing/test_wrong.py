@@ -7,12 +7,34 @@ import re
 
 import pytest
 
+from ragkit.testing import CONFORMANCE, Conformance
 from ragkit.testing.kit import checks
-from testing.wrong import encoder, generator, index, marginalizer, others, reading, retriever
+from testing.wrong import (
+    decode,
+    encoder,
+    generator,
+    index,
+    marginalizer,
+    others,
+    reading,
+    retriever,
+)
 from testing.wrong.record import Wrong
 
-MODULES = (encoder, generator, index, marginalizer, others, reading, retriever)
+MODULES = (decode, encoder, generator, index, marginalizer, others, reading, retriever)
 WRONG = [wrong for module in MODULES for wrong in module.WRONG]
+
+
+COMMON = {name for name in vars(Conformance) if name.startswith("test_")}
+"""Laws of every role: tested in `test_kit` besides."""
+
+
+def test_every_check_of_every_role_has_caught_something() -> None:
+    assert len(WRONG) > 24
+    caught = {(wrong.kit.role, wrong.check) for wrong in WRONG}
+    for role, cls in CONFORMANCE.items():
+        for name in set(checks(cls)) - COMMON:
+            assert (role, name) in caught, f"no wrong {role} is made for {name}"
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda w: f"{w.kit.role}: {w.title}")

@@ -289,7 +289,10 @@ class DecodeConformance(Conformance):
         reading, prior = self._table()
         options = {"num_beams": 3, "num_return_sequences": 400}
         for beam in self._decode(self.made(), reading, prior, **options):
-            must(1 <= len(beam) < 400, f"{len(beam)} hypotheses where no 400 outputs exist")
+            must(
+                1 <= len(beam) < 400,
+                f"{len(beam)} hypotheses where no 400 outputs exist; give fewer, each once",
+            )
 
     def test_decode_changes_no_input(self) -> None:
         """decode changes neither the reading's rows, nor the prior, nor the options."""

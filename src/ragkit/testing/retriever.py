@@ -286,7 +286,11 @@ class RetrieverConformance(Conformance):
             directory = files.saved(retriever, self.folder())
         files.check_no_pickle(directory)
         again = files.loaded(retriever, directory)
-        self._same(self._retrieve(again, self.questions, 4), before, "the loaded retriever")
+        self._same(
+            self._retrieve(again, self.questions, 4),
+            before,
+            "the loaded retriever (save all that scores depend on)",
+        )
 
     # ----------------------------------------------------------------------- helpers
 

@@ -135,6 +135,12 @@ class PathInFile(WordEncoder):
         (directory / "where.json").write_text(json.dumps({"folder": str(directory)}))
 
 
+class Pickles(WordEncoder):
+    def save(self, directory):
+        super().save(directory)
+        torch.save(self.weight.detach(), directory / "weight.pt")
+
+
 def wrong(title, kind, check, fault, advice, /, **settings) -> Wrong:
     return Wrong(title, EncoderConformance, lambda kit: kind(), check, fault, advice, settings)
 
@@ -224,4 +230,5 @@ WRONG = [
         "other vectors after load",
         "every option",
     ),
+    wrong("writes torch's pickle", Pickles, "test_no_pickle", "weight.pt", "safetensors"),
 ]

@@ -122,6 +122,16 @@ class SameNumbers(Seq2SeqReading):
         super().__init__(model, states, mask, rows.clamp(max=3), start_id, grouped)
 
 
+class LooksAtTheFirst(Seq2SeqGenerator):
+    """Each passage is read with the title of the first one of its question."""
+
+    def read(self, questions, retrieved):
+        passages = [
+            [one and one._replace(title=row[0].title) for one in row] for row in retrieved.passages
+        ]
+        return super().read(questions, replace(retrieved, passages=passages))
+
+
 # ---------------------------------------------------------------------- abilities
 
 
@@ -263,5 +273,12 @@ WRONG = [
     ),
     wrong(
         "fuses nothing", SaysItFuses, "test_fusion_is_declared", "fuses is True", "any other M = K"
+    ),
+    wrong(
+        "reads the first with each",
+        LooksAtTheFirst,
+        "test_order_of_passages",
+        "another order",
+        "by itself",
     ),
 ]

@@ -51,6 +51,15 @@ class DeclaresNothing(Marginal):
     needs_generator_gradient = None
 
 
+class LooksForGradient(Marginal):
+    """Weighs retrieval otherwise where the generator is not trained."""
+
+    def __call__(self, evidence):
+        if evidence.token_logp.requires_grad:
+            return super().__call__(evidence)
+        return super().__call__(replace(evidence, scores=2 * evidence.scores))
+
+
 class WrongSign(Marginal):
     def __call__(self, evidence):
         return {"loss": -super().__call__(evidence)["loss"]}
@@ -354,4 +363,11 @@ WRONG = [
     ),
     metric("random", Drawn, "test_deterministic", "other numbers", "at random"),
     metric("label of two", Labelled, "test_label", "label is", "short text"),
+    objective(
+        "looks for a gradient",
+        LooksForGradient,
+        "test_without_generator_gradient",
+        "depends on whether",
+        "token_logp",
+    ),
 ]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 
 import torch
 from torch import nn
 
-from ragkit.protocols import Retrieved
+from ragkit.protocols import Passage, Retrieved
 from ragkit.testing import RetrieverConformance
 from testing.right import WordRetriever
 from testing.wrong.record import Wrong
@@ -142,6 +143,36 @@ class StripsInPlace(WordRetriever):
         return super().retrieve(questions, k)
 
 
+class NothingFound(WordRetriever):
+    """Leaves out what has no word in common, so that a question may have no passage at all."""
+
+    def record(self, scores, ids):
+        none = ids.clone()
+        none[-1] = -1
+        return super().record(scores.masked_fill(none < 0, -torch.inf), none)
+
+
+class Noisy(WordRetriever):
+    def record(self, scores, ids):
+        return super().record(scores + torch.rand(()), ids)
+
+
+class ForgetsAWeight(WordRetriever):
+    def save(self, directory):
+        (directory / "held.json").write_text(json.dumps([tuple(one) for one in self.held]))
+
+    @classmethod
+    def load(cls, directory):
+        held = json.loads((directory / "held.json").read_text())
+        return cls([Passage(*one) for one in held])
+
+
+def trained(kit):
+    retriever = ForgetsAWeight(kit.passages)
+    retriever.encoder.weight.data += torch.linspace(0, 1, 12)
+    return retriever
+
+
 def wrong(title, kind, check, fault, advice, /, **settings) -> Wrong:
     def make(kit):
         return kind(kit.passages)
@@ -224,5 +255,21 @@ WRONG = [
         "test_scores_by_retriever",
         "where a passage is absent",
         "-inf",
+    ),
+    wrong(
+        "no passage at all",
+        NothingFound,
+        "test_prior_is_a_distribution",
+        "does not sum to 1",
+        "no passage at all",
+    ),
+    wrong("noise", Noisy, "test_deterministic", "other scores", "that question alone"),
+    Wrong(
+        "forgets a weight",
+        RetrieverConformance,
+        trained,
+        "test_saved_and_loaded",
+        "the loaded retriever .*: other scores",
+        "save all",
     ),
 ]
