@@ -14,7 +14,7 @@ import pytest
 
 import contract
 from neighbours import Plugin, install, offers, on_the_path
-from ragkit import compatibility, hookspecs, protocols, registry
+from ragkit import compatibility, hookspecs, protocols, registry, shipped
 from ragkit.errors import PluginError
 
 PAGE = Path(__file__).parents[1] / "docs" / "protocols.md"
@@ -178,8 +178,16 @@ def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, protocol in (("new", now + 1), ("old", now), ("ancient", now - 1)):
         record = f"Component({name!r}, '{name}_one:Thing', protocol={protocol})"
         install(tmp_path, f"{name}-one", Plugin(offers("ragkit_indexes", record)))
-    record = "Component('unstated', 'silent:Thing')"
-    install(tmp_path, "silent", Plugin(offers("ragkit_indexes", record)))
+    source = offers("ragkit_indexes", "Component('unstated', 'silent:Thing')")
+    (tmp_path / "folder").mkdir()
+    source += f"""
+import pathlib
+from ragkit import Model
+@hookimpl
+def ragkit_models():
+    return [Model('asleep', pathlib.Path({str(tmp_path / "folder")!r}))]
+"""
+    install(tmp_path, "silent", Plugin(source))
     monkeypatch.setattr(protocols, "PROTOCOL_VERSION", now + 1)
     monkeypatch.setattr(compatibility, "STILL_READ", {now: "0.9"})
     with on_the_path(tmp_path):
@@ -199,6 +207,8 @@ def test_plugins_for_the_version_before_work_and_warn() -> None:
         (said,) = [str(one.message) for one in caught]
         assert said.startswith(f"index {name!r} of {owner} 2.5 was written for protocol ")
         assert said.endswith(f"pip install --upgrade {owner}")
+    with pytest.warns(FutureWarning, match="^model 'asleep' of silent 2.5 was written for"):
+        assert shipped.folder("asleep").name == "folder"
     with pytest.raises(PluginError, match=r"protocol 0, .*pip install --upgrade ancient-one"):
         registry.find("index", "ancient")
 

@@ -8,6 +8,7 @@ lies, and nothing of what is in it: neither torch nor the package is imported.
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,10 @@ def folder(name: str) -> Path:
     (one,) = matches
     if one.folder is None or one.state == "broken":
         raise PluginError(one.error)
+    who = f"model {one.model.name!r} of {one.distribution} {one.version}"
+    old = compatibility.warning(one.model.protocol, who, one.distribution)
+    if old:
+        warnings.warn(old, FutureWarning, stacklevel=2)
     return one.folder
 
 
