@@ -79,7 +79,9 @@ def train(work: Path, model: Any, made: Any, base: KnowledgeBase, examples: list
     rag.generator.model.get_input_embeddings().requires_grad_(False)
     rng = random.Random(settings.SEED)
     chosen = rng.sample(examples, settings.JOINT_QUESTIONS)
-    fits = [one for one in chosen if len(one.answers[0].split()) <= 12 and one.answers[0].strip()]
+    tokens = start.tokenizer()([one.answers[0] for one in chosen], add_special_tokens=False)
+    lengths = [len(ids) for ids in tokens["input_ids"]]
+    fits = [one for one, n in zip(chosen, lengths, strict=True) if 0 < n < settings.TARGET_WIDTH]
     folder = work / "joint"
     arguments = TrainingArguments(
         output_dir=str(folder),

@@ -339,3 +339,11 @@ def test_gradient_checkpointing_changes_no_gradient():
 
 def test_bart_config_is_left_as_it_was():
     assert isinstance(make("bart").model.config, BartConfig)
+
+
+def test_encoder_and_decoder_have_their_own_windows():
+    model = tiny.bert2bert()
+    model.config.decoder.max_position_embeddings = 8
+    generator = Seq2SeqGenerator(model, tiny.tokenizer(), form=BERT, max_source=48)
+    assert generator.max_source == 48
+    assert generator.max_target == 8

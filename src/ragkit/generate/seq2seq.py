@@ -80,9 +80,9 @@ class Seq2SeqGenerator(nn.Module):
             tokenizer = AutoTokenizer.from_pretrained(str(tokenizer))
         self.model = model
         self.tokenizer: PreTrainedTokenizerBase = tokenizer
-        limit = _positions(model)
-        self.max_source = min(max_source, limit) if limit else max_source
-        self.max_target = min(max_target or limit or 1 << 30, limit or 1 << 30)
+        reads, writes = _positions(model, "encoder"), _positions(model, "decoder")
+        self.max_source = min(max_source, reads or max_source)
+        self.max_target = min(max_target or writes or 1 << 30, writes or 1 << 30)
         self.form = Form.parse(form)
         self.sources = SourceBuilder(tokenizer, self.form, self.max_source)
         if spelling not in ("tokenizer", "passage"):
@@ -202,11 +202,11 @@ def _load(name: str | Path) -> PreTrainedModel:
         ) from error
 
 
-def _positions(model: PreTrainedModel) -> int | None:
-    """The model's greatest number of positions, None where it has no limit."""
+def _positions(model: PreTrainedModel, side: str) -> int | None:
+    """The greatest number of positions on one side, None where it has no limit."""
     config: Any = model.config
-    if isinstance(model, EncoderDecoderModel):
-        config = model.config.decoder
+    if isinstance(model, EncoderDecoderModel):  # two models, each with its own
+        config = getattr(model.config, side)
     limit = getattr(config, "max_position_embeddings", None)
     return int(limit) if limit else None
 
