@@ -39,7 +39,8 @@ class DecodeConformance(Conformance):
     def test_decode_gives_hypotheses(self) -> None:
         """decode gives each question up to n hypotheses, best first, none twice."""
         reading, prior = self._table()
-        for options in ({}, BEAMS, {"num_beams": 2, "num_return_sequences": 2}):
+        early = {"num_beams": 2, "num_return_sequences": 2, "early_stopping": True}
+        for options in ({}, BEAMS, early):
             wanted = options.get("num_return_sequences", 1)
             for beam in self._decode(self.made(), reading, prior, **options):
                 must(
@@ -122,7 +123,8 @@ class DecodeConformance(Conformance):
         """log_likelihood of a hypothesis is what score and log_likelihood give of its tokens."""
         reading, prior = self._table()
         marginalizer = self.made()
-        for options in ({}, BEAMS, {**BEAMS, "length_penalty": 2.0, "repetition_penalty": 1.5}):
+        steered = {"length_penalty": 2.0, "repetition_penalty": 1.5, "early_stopping": True}
+        for options in ({}, BEAMS, {**BEAMS, **steered}):
             for b, beam in enumerate(self._decode(marginalizer, reading, prior, **options)):
                 self._check_likelihood(marginalizer, reading, prior, b, beam)
 
@@ -255,10 +257,14 @@ class DecodeConformance(Conformance):
 
     def test_decode_batch_of_one(self) -> None:
         """A question decoded alone gives what it gives among others."""
+        for options in ({}, BEAMS, {**BEAMS, "early_stopping": True}):
+            self._check_alone(options)
+
+    def _check_alone(self, options: dict[str, Any]) -> None:
         marginalizer, (reading, prior) = self.made(), self._table()
-        together = self._decode(marginalizer, reading, prior, **BEAMS)
+        together = self._decode(marginalizer, reading, prior, **options)
         for b in range(len(prior)):
-            (alone,) = self._decode(marginalizer, reading.take([b]), prior[b : b + 1], **BEAMS)
+            (alone,) = self._decode(marginalizer, reading.take([b]), prior[b : b + 1], **options)
             must(
                 [one.tokens.tolist() for one in alone]
                 == [one.tokens.tolist() for one in together[b]],
