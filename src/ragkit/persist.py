@@ -168,7 +168,15 @@ def _save_part(part: object, role: str, parts: Path, copy: bool) -> dict[str, An
         else:
             saver.save(folder)
         return {"name": names[0], "folder": role}
-    options = {name: getattr(part, name) for name in _options_of(cls)}
+    options = {name: getattr(part, name, ...) for name in _options_of(cls)}
+    try:
+        json.dumps(options)
+    except TypeError as error:
+        raise ConfigError(
+            f"the {role} {names[0]!r} cannot be saved: it has no save and load "
+            "(ragkit.protocols.SupportsSave), and its options are not attributes of its own with "
+            f"plain values ({error})"
+        ) from error
     return {"name": names[0], "options": options}
 
 
