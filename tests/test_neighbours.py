@@ -10,6 +10,7 @@ import json
 import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -217,13 +218,46 @@ def test_commands_work_and_say_what_is_wrong(what: str, tmp_path: Path) -> None:
     check(run(tmp_path), neighbour)
 
 
-def test_all_of_them_at_once(tmp_path: Path) -> None:
+BUILD = """
+import os, sys
+from hatchling.build import build_wheel
+
+for project in sys.argv[2:]:
+    os.chdir(project)
+    build_wheel(sys.argv[1])
+"""
+
+
+def project(folder: Path, name: str, plugin: Plugin) -> Path:
+    """The sources of a distribution, as its author has them."""
+    module = name.replace("-", "_")
+    root = folder / name
+    root.mkdir()
+    (root / f"{module}.py").write_text(plugin.source)
+    (root / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
+        f'[project]\nname = "{name}"\nversion = "2.5"\n'
+        f'[project.entry-points.ragkit]\n{name} = "{plugin.entry or module}"\n'
+        f'[tool.hatch.build.targets.wheel]\ninclude = ["{module}.py"]\n'
+    )
+    return root
+
+
+def test_all_of_them_at_once_from_wheels(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling", reason="the build backend is not installed")
+    projects = []
     for neighbour in NEIGHBOURS.values():
         for name, plugin in neighbour.plugins.items():
             # Each offers a name of its own, so that only those clash that are to clash.
             source = plugin.source.replace("'mine'", f"'{name}'")
-            install(tmp_path, name, plugin._replace(source=source))
-    said = run(tmp_path)
+            projects.append(project(tmp_path, name, plugin._replace(source=source)))
+    build = [sys.executable, "-c", BUILD, str(tmp_path), *map(str, projects)]
+    subprocess.run(build, check=True, capture_output=True, timeout=240)
+    site = tmp_path / "site"
+    for wheel in tmp_path.glob("*.whl"):
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(site)
+    said = run(site)
     for neighbour in NEIGHBOURS.values():
         said_of = [one.replace("'mine'", r"'[\w-]+'") for one in neighbour.said]
         check(said, neighbour._replace(said=tuple(said_of)))

@@ -20,6 +20,7 @@ RIGHT = '''
 class Right:
     """Whether a prediction begins with an answer."""
     def __call__(self, predictions, examples):
+        print("loud")
         pairs = zip(predictions, examples, strict=True)
         return [float(any(p.text.startswith(a) for a in e.answers)) for p, e in pairs]
 
@@ -187,6 +188,7 @@ def test_check_takes_the_one_that_is_meant() -> None:
         (["rigth"], UnknownName, "no component or plugin is named 'rigth'; did you mean 'right'"),
         (["right", "-r", "metrc"], UnknownName, "no role is named 'metrc'; did you mean 'metric'"),
         (["right", "-r", "index"], UnknownName, "no index is named 'right'"),
+        (["good-one", "-r", "index"], ConfigError, "good-one offers no index, so there is nothing"),
         (["answer-recall", "-o", "kk=1"], ConfigError, "unknown option 'kk'"),
         (["answer-recall", "-o", "k"], ConfigError, "type -o factory=HNSW32"),
     ],

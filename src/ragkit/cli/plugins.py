@@ -5,6 +5,8 @@ Knows the registry, the templates and the conformance kit; none of the roles.
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -197,11 +199,11 @@ def check(
 def _named(name: str, role: str | None) -> list[Listing]:
     """What a name stands for: all of a distribution, or the components of that name.
 
-    Raises `UnknownName`, `ConfigError` where two plugins offer it, `PluginError` where it is a
-    plugin that cannot be used.
+    Raises `UnknownName`, `ConfigError` where two plugins offer it or it is a plugin that offers
+    nothing of the kind, `PluginError` where it is one that cannot be used.
     """
     from ragkit import registry
-    from ragkit.errors import PluginError, UnknownName, nearest
+    from ragkit.errors import ConfigError, PluginError, UnknownName, nearest
     from ragkit.hookspecs import ROLES
 
     everything = registry.components()
@@ -211,6 +213,11 @@ def _named(name: str, role: str | None) -> list[Listing]:
     whole = [one for one in everything if one.distribution == name and role in (None, one.role)]
     if whole:
         return whole
+    if name in {one.distribution for one in registry.plugins()}:
+        raise ConfigError(
+            f"{name} offers no {role or 'component'}, so there is nothing to check; "
+            "`ragkit plugins list` says what it offers"
+        )
     if role is not None:
         return [registry.lookup(role, name)]
     found = []
@@ -236,7 +243,8 @@ def _outcomes(listing: Listing, options: dict[str, Any]) -> list[Outcome]:
     clash = listing.state == "clash"
     name = listing.qualified if clash else listing.component.name
     try:
-        return testing.check(listing.role, name, **options)
+        with redirect_stdout(sys.stderr):  # what it prints is no output of ours
+            return testing.check(listing.role, name, **options)
     except ConfigError:  # options of the one who types
         raise
     except (MissingDependency, PluginError) as error:
