@@ -99,6 +99,12 @@ def test_by_name_with_options_and_settings() -> None:
     assert light["test_entry_module_is_light"] == light["test_is_registered"] == "passed"
 
 
+def test_by_its_full_name_it_is_held_to_the_same() -> None:
+    assert {one.state for one in check("metric", "ragkit:em")} == {"passed"}
+    with pytest.raises(ConfigError, match="no setting 'recal'"):
+        check("metric", "ragkit:em", settings={"recal": 1.0})
+
+
 def test_a_class_or_a_conformance_class() -> None:
     assert not [one for one in check("index", ExactIndex, block=9) if one.state == "failed"]
 

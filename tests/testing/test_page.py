@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import runpy
 from pathlib import Path
+
+import pytest
 
 from ragkit.testing import CONFORMANCE
 from ragkit.testing.kit import checks
@@ -13,18 +13,10 @@ from ragkit.testing.kit import checks
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_the_page_is_made_from_the_docstrings() -> None:
-    done = subprocess.run(
-        [sys.executable, DOCS / "conformance.py"],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-        check=True,
-        timeout=120,
-    )
+def test_the_page_is_made_from_the_docstrings(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(DOCS / "conformance.py"), run_name="__main__")
     said = (DOCS / "conformance.md").read_text(encoding="utf-8")
-    assert said == done.stdout, "python docs/conformance.py > docs/conformance.md"
+    assert said == capsys.readouterr().out, "python docs/conformance.py > docs/conformance.md"
 
 
 def test_every_check_is_on_the_page() -> None:

@@ -11,7 +11,6 @@ import importlib
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, cast
 
 from ragkit import registry, signature
@@ -88,7 +87,8 @@ def check(
     base = CONFORMANCE[role]
     held: dict[str, Any] = {"component": name}
     if name is not None and registry.lookup(role, name).distribution == "ragkit":
-        held |= OWN.get((role, registry.lookup(role, name).component.name), {})
+        name = registry.lookup(role, name).component.name  # also of 'ragkit:name'
+        held |= OWN.get((role, name), {})
     own = None if options else _own_conformance(target, role)
     if own is not None:
         return run(_with(own, {**held, **(settings or {})}))
@@ -153,13 +153,12 @@ def _filled(
 ) -> dict[str, Any]:
     """The options given, and samples for those that are missing and needed."""
     filled = dict(given)
+    own = _OWN_OPTIONS.get((role, name or ""), {})
     for option in signature.options(target):
         if option.name in filled:
             continue
-        if option.name == "model" and (role, name) in _MODELS:
-            filled["model"] = _MODELS[role, str(name)](kit)
-        elif option.name == "path" and role == "task":
-            filled["path"] = str(_questions(kit))
+        if option.name in own:
+            filled[option.name] = own[option.name](kit)
         elif option.default is not REQUIRED:
             continue
         elif option.name == "knowledge_base":
@@ -208,7 +207,7 @@ def _generator(kit: Conformance) -> Any:
     return registry.make("generator", "seq2seq", model=tiny.bart(), tokenizer=tiny.tokenizer())
 
 
-def _questions(kit: Conformance) -> Path:
+def _questions(kit: Conformance) -> str:
     """A file of questions, as the task ``jsonl`` reads them."""
     path = kit.folder() / "dev.jsonl"
     pairs = zip(samples.QUESTIONS, samples.PASSAGES, strict=False)
@@ -217,14 +216,15 @@ def _questions(kit: Conformance) -> Path:
         for question, passage in pairs
     ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
+    return str(path)
 
 
-_MODELS: dict[tuple[str, str], Callable[[Conformance], str]] = {
-    ("encoder", "dpr"): _bert_folder,
-    ("generator", "seq2seq"): _bart_folder,
+_OWN_OPTIONS: dict[tuple[str, str], dict[str, Callable[[Conformance], str]]] = {
+    ("encoder", "dpr"): {"model": _bert_folder},
+    ("generator", "seq2seq"): {"model": _bart_folder},
+    ("task", "jsonl"): {"path": _questions},
 }
-"""Models for ragkit's own, whose defaults are large and far away."""
+"""For ragkit's own, whose defaults are large and far away, or nothing."""
 
 _SAMPLES: dict[str | None, Callable[[Conformance], Any]] = {
     "encoder": _encoder,

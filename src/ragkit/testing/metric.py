@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from ragkit.protocols import Example, Passage, Prediction
 from ragkit.testing import samples
@@ -24,7 +24,7 @@ class MetricConformance(Conformance):
     """
 
     role = "metric"
-    better: ClassVar[str | None] = "higher"
+    better: ClassVar[Literal["higher", "lower"] | None] = "higher"
     best: ClassVar[float | None] = None
 
     # --------------------------------------------------------------------- the number

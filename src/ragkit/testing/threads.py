@@ -19,7 +19,7 @@ def together(work: Callable[[int], Any], threads: int, rounds: int) -> list[list
         found = []
         try:
             for _ in range(rounds):
-                barrier.wait(60)
+                barrier.wait(600)
                 found.append(work(i))
         except BaseException:
             barrier.abort()  # or the others would wait for it
