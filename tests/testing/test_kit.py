@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import re
 import subprocess
 import sys
@@ -39,6 +41,13 @@ def test_every_check_says_its_law(role: str, name: str) -> None:
     said = law(CONFORMANCE[role], name)
     assert len(said) > 20
     assert said.endswith(".")
+
+
+@pytest.mark.parametrize("module", ["kit", "installed"])
+def test_examples_of_docstrings(module: str) -> None:
+    found = doctest.testmod(importlib.import_module(f"ragkit.testing.{module}"))
+    assert found.failed == 0
+    assert found.attempted > 1
 
 
 def test_pytest_is_not_needed_and_names_cost_nothing() -> None:

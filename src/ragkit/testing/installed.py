@@ -77,6 +77,10 @@ def check(
 
     Raises `UnknownName`, `MissingDependency`, `PluginError` where there is no such component,
     `ConfigError` for options and settings that it does not have.
+
+    >>> outcomes = check("metric", "answer-recall", k=3)
+    >>> {one.state for one in outcomes}
+    {'passed'}
     """
     if role not in ROLES:
         raise ConfigError(f"no role is named {role!r}{nearest(role, ROLES) or '.'}")

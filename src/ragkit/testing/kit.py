@@ -170,7 +170,15 @@ class Conformance:
 
 
 def run(conformance: type[Conformance] | Conformance) -> list[Outcome]:
-    """Every check of a conformance class, in order, without pytest."""
+    """Every check of a conformance class, in order, without pytest.
+
+    >>> from ragkit.testing import TaskConformance
+    >>> class TestMine(TaskConformance):
+    ...     def make(self):
+    ...         return None
+    >>> run(TestMine)[0].message
+    'make() returned None; let it return a new task'
+    """
     cls = conformance if inspect.isclass(conformance) else type(conformance)
     return [_run_one(cls, name) for name in checks(cls)]
 
