@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CONSTRAINTS := -c constraints.txt
+PLUGINS := $(wildcard plugins/*)
 # A worker of the tests each core, one thread each.
 TESTS_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
@@ -25,8 +26,10 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 	$(PIP) install $(CONSTRAINTS) -e .
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.installed
+# All plugin packages as well: they use the public API alone and are tested beside it.
+$(VENV)/.test: $(VENV)/.installed $(wildcard plugins/*/pyproject.toml)
 	$(PIP) install $(CONSTRAINTS) -e ".[test]" hatchling
+	$(PIP) install $(CONSTRAINTS) $(foreach plugin,$(PLUGINS),-e "$(plugin)[test]")
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.installed
@@ -41,15 +44,16 @@ demo: $(VENV)/.installed
 	$(BIN)/ragkit demo
 
 test: $(VENV)/.test
-	$(TESTS_ENV) $(BIN)/python -m pytest -n 2 --dist worksteal -q
+	$(TESTS_ENV) $(BIN)/python -m pytest -n 2 --dist worksteal -q tests $(PLUGINS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 
-types: $(VENV)/.lint
+types: $(VENV)/.lint $(VENV)/.test
 	$(BIN)/mypy
+	for plugin in $(PLUGINS); do (cd $$plugin && ../../$(BIN)/mypy --no-error-summary) || exit 1; done
 
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ import settings
 import start
 import torch
 from sources import Corpus
+from torch import Tensor
 
 from ragkit import RAG, KnowledgeBase, Trainer, TrainingArguments
 from ragkit.generate.seq2seq import Seq2SeqGenerator
-from ragkit.protocols import Example
+from ragkit.protocols import Evidence, Example
 from ragkit.retrieve.dense import DenseRetriever
+from ragkit.train.objectives import Marginal
 
 
 def generator(model: Any, max_source: int) -> Seq2SeqGenerator:
@@ -67,6 +70,15 @@ def temperature(made: Any, base: KnowledgeBase, examples: list[Example]) -> floa
     return max((0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.1, 0.13), key=value)
 
 
+class FrozenGenerator:
+    """The marginal likelihood, with the gradient into the retriever alone."""
+
+    needs_generator_gradient = False
+
+    def __call__(self, evidence: Evidence) -> Mapping[str, Tensor]:
+        return Marginal()(evidence)
+
+
 def train(work: Path, model: Any, made: Any, base: KnowledgeBase, examples: list[Example]) -> RAG:
     """Question encoder and generator learn; returns the trained RAG."""
     rag = RAG(
@@ -74,40 +86,51 @@ def train(work: Path, model: Any, made: Any, base: KnowledgeBase, examples: list
         generator(model, settings.JOINT_SOURCE),
         "rag-sequence",
     )
-    for part in (made.question_encoder.embeddings, *_lower(made.question_encoder)):
+    for module in rag.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0  # drawing the masks costs a CPU more than the products do
+    for number, stage in enumerate(settings.JOINT):
+        _stage(work, rag, stage, _fitting(examples, stage, settings.SEED + number))
+    return rag
+
+
+def _stage(work: Path, rag: RAG, stage: settings.Joint, chosen: list[Example]) -> None:
+    """One stage, from its last checkpoint; its end is kept as a RAG of its own."""
+    tower: Any = rag.retriever.encoder.question_encoder
+    rag.generator.requires_grad_(True)
+    for part in (tower.embeddings, *tower.encoder.layer[: settings.FROZEN_LAYERS]):
         part.requires_grad_(False)
-    rag.generator.model.get_input_embeddings().requires_grad_(False)
-    rng = random.Random(settings.SEED)
-    chosen = rng.sample(examples, settings.JOINT_QUESTIONS)
-    tokens = start.tokenizer()([one.answers[0] for one in chosen], add_special_tokens=False)
-    lengths = [len(ids) for ids in tokens["input_ids"]]
-    fits = [one for one, n in zip(chosen, lengths, strict=True) if 0 < n < settings.TARGET_WIDTH]
-    folder = work / "joint"
+    rag.generator.model.get_encoder().get_input_embeddings().requires_grad_(False)
+    folder = work / stage.name
     arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=settings.JOINT_BATCH,
         num_train_epochs=1,
-        learning_rate=settings.JOINT_LR_GENERATOR,
-        question_encoder_learning_rate=settings.JOINT_LR_QUESTION,
-        generator_learning_rate=settings.JOINT_LR_GENERATOR,
+        learning_rate=stage.lr_question,
+        question_encoder_learning_rate=stage.lr_question,
+        generator_learning_rate=stage.lr_generator,
         lr_scheduler_type="linear",
         warmup_steps=30,
-        k=settings.K,
+        k=stage.k,
         bf16=True,
         use_cpu=True,
         seed=settings.SEED,
         logging_steps=5,
         probe_steps=20,
         probe_size=64,
-        save_steps=60,
+        save_steps=50,
         save_total_limit=2,
     )
-    trainer = Trainer(rag, arguments, train_dataset=fits)
+    objective = FrozenGenerator() if stage.frozen else Marginal()
+    trainer = Trainer(rag, arguments, train_dataset=chosen, objective=objective)
     before = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name[11:]))
     trainer.train(resume_from_checkpoint=str(before[-1]) if before else None)
-    (work / "joint.json").write_text(json.dumps(trainer.state.log_history))
-    return rag
+    (work / f"{stage.name}.json").write_text(json.dumps(trainer.state.log_history))
 
 
-def _lower(encoder_model: Any) -> list[Any]:
-    return list(encoder_model.encoder.layer[: settings.FROZEN_LAYERS])
+def _fitting(examples: list[Example], stage: settings.Joint, seed: int) -> list[Example]:
+    """Questions drawn for a stage, without those whose answer is too long to be written."""
+    chosen = random.Random(seed).sample(examples, stage.questions)
+    tokens = start.tokenizer()([one.answers[0] for one in chosen], add_special_tokens=False)
+    lengths = [len(ids) for ids in tokens["input_ids"]]
+    return [one for one, n in zip(chosen, lengths, strict=True) if 0 < n < settings.TARGET_WIDTH]

@@ -62,17 +62,32 @@ PROBE_QUESTIONS = 256
 
 FORM = "{question} [SEP] {title} {text}"
 
-K = 5
-"""Passages of each question in joint training."""
-JOINT_QUESTIONS = 5_000
+
+@dataclass(frozen=True)
+class Joint:
+    """Part of the joint training over the knowledge base, without passage labels.
+
+    k: passages of each question. frozen: the generator only says which passage explains the
+    answer (no gradient into it), so that more passages and questions fit into the time.
+    """
+
+    name: str
+    questions: int
+    k: int
+    frozen: bool
+    lr_question: float
+    lr_generator: float = 0.0
+
+
+JOINT = (
+    Joint("retriever", 16_000, k=10, frozen=True, lr_question=1e-4),
+    Joint("joint", 4_000, k=5, frozen=False, lr_question=3e-5, lr_generator=2e-5),
+)
 JOINT_BATCH = 16
-JOINT_LR_QUESTION = 5e-5
-JOINT_LR_GENERATOR = 3e-5
 JOINT_SOURCE = 224
 """Tokens of a source in joint training; answers may use more (`MAX_SOURCE`)."""
 MAX_SOURCE = 320
 MAX_TARGET = 32
-FROZEN_LAYERS = 3
+FROZEN_LAYERS = 2
 """Layers of the question encoder that stay as the passage encoder's, and are stored once."""
-TEMPERATURE = 0.05
 GENERATION = {"num_beams": 3, "min_new_tokens": 1, "max_new_tokens": 26, "length_penalty": 0.0}

@@ -77,6 +77,10 @@ def reader(decoder_layers: tuple[int, ...], seed: int) -> EncoderDecoderModel:
         _copier(decoder.bert.encoder.layer[new].crossattention, config.hidden_size)
     _identity_head(decoder.cls.predictions)
     model = EncoderDecoderModel(encoder=source, decoder=decoder)
+    for side in (model.encoder, model.decoder):  # the pair has configurations of its own:
+        for module in side.modules():  # its layers shall look at them
+            if hasattr(module, "config"):
+                module.config = side.config
     words = source.embeddings.word_embeddings.weight
     decoder.bert.embeddings.word_embeddings.weight = words
     decoder.cls.predictions.decoder.weight = words
