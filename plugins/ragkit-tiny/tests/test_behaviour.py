@@ -20,14 +20,14 @@ pytestmark = pytest.mark.skipif(
 )
 
 TEXTS = {
-    "lighthouse": "The lighthouse at Skarvik was built in 1874. Its last keeper was Ada Holm, who left "
-    "the island in 1962 when the lamp was automated.",
-    "bakery": "Corner Bakery opens at six in the morning. Its sourdough is made with rye from the "
-    "Tollan valley and rests for eighteen hours.",
-    "comet": "The comet was first seen by Ivo Marek, a schoolteacher from Brno, on 3 March 1907. It "
-    "returns every 71 years.",
-    "bridge": "The footbridge over the Lenn is 84 metres long. It was designed by Pia Castell and "
-    "opened to the public in May 2011.",
+    "lighthouse": "The lighthouse at Skarvik was built in 1874. Its last keeper was Ada Holm, who "
+    "left the island in 1962 when the lamp was automated.",
+    "bakery": "Corner Bakery opens at six in the morning. Its sourdough is made with rye from "
+    "the Tollan valley and rests for eighteen hours.",
+    "comet": "The comet was first seen by Ivo Marek, a schoolteacher from Brno, on 3 March 1907. "
+    "It returns every 71 years.",
+    "bridge": "The footbridge over the Lenn is 84 metres long. It was designed by Pia Castell "
+    "and opened to the public in May 2011.",
     "orchard": "The orchard behind the school has forty apple trees, most of them of the variety "
     "Gravensteiner. Pupils sell the juice at the autumn fair.",
 }
