@@ -43,6 +43,7 @@ def loaded(code: str) -> set[str]:
         "ragkit.shipped",
         "ragkit.config",
         "ragkit.answer",
+        "ragkit.answer_html",
         "ragkit.elsewhere",
         "ragkit.compatibility",
         "ragkit.scaffold",

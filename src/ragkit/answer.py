@@ -74,6 +74,12 @@ class Answer:
         """p(y|x)."""
         return math.exp(self.log_likelihood)
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from ragkit import answer_html  # for those who look
+
+        return answer_html.render(self)
+
     def prediction(self, id: str) -> Prediction:
         """The same as a line of a run."""
         return Prediction(
