@@ -1,8 +1,10 @@
 """README and docs: every Python block runs, every configuration is right, every command
-exists, and what is said of layers is what the linter enforces.
+exists (those of tutorials are typed, and answer what is shown), and what is said of layers is
+what the linter enforces.
 
 The models that the pages name are folders of tiny random models here, so nothing is
-fetched. The blocks of one page share their names, as a reader's session would.
+fetched. The blocks of one page share their names, as a reader's session would. A page with plugins
+is left out where they are not installed.
 """
 
 from __future__ import annotations
@@ -21,33 +23,32 @@ import typer.main
 import tiny
 from ragkit import cli, config, registry
 from ragkit.hookspecs import MODELS, ROLES
+from reading import Block, Shell, blocks, change, commands, matches
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+PLUGINS = ("ragkit_bm25", "ragkit_causal_lm", "ragkit_fid", "ragkit_hnswlib", "sklearn")
+"""Modules that come with plugin packages; a page that names one needs it."""
 NOTES = {
     "lighthouse.txt": "Ada Holm has kept the lighthouse on the northern cliff since 1999.",
     "ferry.md": "The ferry to the mainland leaves the harbour at nine every morning.",
 }
 
 
-def blocks(page: Path, language: str) -> list[tuple[int, str]]:
-    """Line number and text of the fenced blocks of a language."""
-    text = page.read_text(encoding="utf-8")
-    fence = re.compile(rf"^([ ]*)```{language}\b[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-    found = []
-    for match in fence.finditer(text):
-        indent = len(match[1])
-        lines = [line[indent:] for line in match[2].split("\n")]
-        found.append((text[: match.start(2)].count("\n") + 1, "\n".join(lines)))
-    return found
-
-
 def having(language: str) -> list[Any]:
     return [
         pytest.param(page, id=page.relative_to(ROOT).as_posix())
         for page in PAGES
-        if blocks(page, language)
+        if blocks(page, language) and page not in TUTORIALS
     ]
+
+
+def skip_without_plugins(page: Path) -> None:
+    text = page.read_text(encoding="utf-8").replace("-", "_")
+    for module in PLUGINS:
+        if re.search(rf"\b{module}\b", text):
+            pytest.importorskip(module, reason=f"{page.name} is about {module}")
 
 
 @pytest.fixture
@@ -72,20 +73,67 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("session")
 @pytest.mark.parametrize("page", having("python"))
 def test_python_blocks_run(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    skip_without_plugins(page)
     names: dict[str, Any] = {"__name__": "page"}
-    sys.modules.pop("page", None)
-    for line, text in blocks(page, "python"):
-        # The line numbers of a traceback are the page's.
-        exec(compile("\n" * line + text, str(page), "exec"), names)
+    for block in blocks(page, "python"):
+        _run(page, block, names)
     assert "Traceback" not in capsys.readouterr().err
+
+
+def _run(page: Path, block: Block, names: dict[str, Any]) -> None:
+    # The line numbers of a traceback are the page's.
+    exec(compile("\n" * (block.line - 1) + block.text, str(page), "exec"), names)
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, id=page.relative_to(ROOT).as_posix()) for page in TUTORIALS]
+)
+def test_tutorials_can_be_followed(
+    page: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """From an empty folder: files are written, blocks run, commands typed, in order; each
+    ``text`` block is what was printed by the Python above it."""
+    skip_without_plugins(page)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "page"}
+    shell = Shell(tmp_path)
+    for block in blocks(page):
+        if block.language == "diff":
+            change(shell.folder / block.title, block.text)
+        elif block.title:
+            (shell.folder / block.title).write_text(block.text, encoding="utf-8")
+        elif block.language == "python":
+            capsys.readouterr()
+            _run(page, block, names)
+        elif block.language == "text":
+            printed = capsys.readouterr().out
+            assert matches(block.text.strip("\n"), printed), f"line {block.line}:\n{printed}"
+        elif block.language == "console":
+            for command in commands(block.text):
+                shell.type(command)
+
+
+def test_what_is_shown_is_compared() -> None:
+    assert matches("a … c\n…\nend", "a b c\none\ntwo\nend\n")
+    assert matches("…\nend", "end\n")
+    assert not matches("a … c\nend", "a b c\none\nend\n")
+    assert not matches("0.91", "0x91")
+    assert not matches("first", "first\nsecond")
+    (one, two) = commands("$ ragkit ask \\\n  --k 2    # it fails\nshown\n$ cd kb\n")
+    assert one == ("ragkit ask    --k 2", "it fails", "shown")
+    assert two == ("cd kb", "", "")
 
 
 @pytest.mark.usefixtures("session")
 @pytest.mark.parametrize("page", having("yaml"))
 def test_configurations_are_right(page: Path) -> None:
     training = importlib.import_module("ragkit.cli.train")
-    for line, text in blocks(page, "yaml"):
-        table = config.read(text, f"{page.name}, line {line}")
+    skip_without_plugins(page)
+    for block in blocks(page, "yaml"):
+        table = config.read(block.text, f"{page.name}, line {block.line}")
         if "train" in table:
             Path("train.jsonl").write_text('{"question": "q", "answers": ["a"]}\n')
             Path("dev.jsonl").write_text('{"question": "q", "answers": ["a"]}\n')
@@ -98,12 +146,12 @@ def test_configurations_are_right(page: Path) -> None:
 def test_commands_exist(page: Path) -> None:
     app = typer.main.get_command(cli.build())
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    for _, text in blocks(page, "console"):
-        for command in re.sub(r"\\\n", " ", text).split("\n"):
-            words = command.partition("  #")[0].removeprefix("$ ").split()
-            if command.startswith("$ make"):
+    for block in blocks(page, "console"):
+        for command in commands(block.text):
+            words = command.typed.split()
+            if words[0] == "make":
                 assert words[1] in targets
-            elif command.startswith("$ ragkit"):
+            elif words[0] == "ragkit":
                 _check_command(app, words[1:])
 
 
@@ -122,8 +170,8 @@ def test_the_layers_on_the_design_page_are_the_enforced_ones() -> None:
         one for one in project["tool"]["importlinter"]["contracts"] if one["type"] == "layers"
     )
     enforced = [set(re.findall(r"ragkit\.(\w+)", layer)) for layer in contract["layers"]]
-    ((_, text),) = blocks(ROOT / "docs" / "design.md", "text")
-    said = [set(re.findall(r"ragkit\.(\w+)", line)) for line in text.strip().split("\n")]
+    (block,) = blocks(ROOT / "docs" / "design.md", "text")
+    said = [set(re.findall(r"ragkit\.(\w+)", line)) for line in block.text.strip().split("\n")]
     assert said == enforced
 
 
@@ -160,4 +208,6 @@ def test_the_picture_is_what_its_script_draws() -> None:
 
 def test_every_page_is_in_the_navigation() -> None:
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    assert set(re.findall(r"[\w-]+\.md", text)) == {p.name for p in PAGES[1:]}
+    docs = ROOT / "docs"
+    pages = {page.relative_to(docs).as_posix() for page in PAGES[1:]}
+    assert set(re.findall(r"[\w/-]+\.md", text)) == pages
