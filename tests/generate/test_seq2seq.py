@@ -347,3 +347,16 @@ def test_encoder_and_decoder_have_their_own_windows():
     generator = Seq2SeqGenerator(model, tiny.tokenizer(), form=BERT, max_source=48)
     assert generator.max_source == 48
     assert generator.max_target == 8
+
+
+def test_double_precision_stays_double():
+    generator = make("bart")
+    found, targets = pairs.retrieved(3, 2), pairs.random_targets(3, 4)
+    single = generator.read(pairs.QUESTIONS, found)
+    with torch.no_grad():
+        expected = single.score(targets, single.rows)
+        generator.model.double()
+        reading = generator.read(pairs.QUESTIONS, found)
+        scores = reading.score(targets, reading.rows)
+    assert scores.dtype == torch.float64
+    torch.testing.assert_close(scores.float(), expected, rtol=1e-4, atol=1e-4)

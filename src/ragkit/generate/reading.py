@@ -65,7 +65,8 @@ class Seq2SeqReading:
         layout = Layout.of(rows.to(device))
         n_targets, n_read = rows.shape
         length = tokens.shape[1]
-        out = torch.zeros(n_targets * n_read, length, dtype=torch.float32, device=device)
+        wide = torch.promote_types(self.states.dtype, torch.float32)
+        out = torch.zeros(n_targets * n_read, length, dtype=wide, device=device)
         if layout.cells.numel() == 0 or length == 0:
             return out.view(n_targets, n_read, length)
         start = tokens.new_full((n_targets, 1), self.start_id)
