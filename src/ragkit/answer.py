@@ -18,6 +18,12 @@ class ReadPassage:
     """A passage that was read: prior p(z|x) and posterior p(z|x,y), as probabilities.
 
     scores: of a retriever that fuses others, what each that found it gave, by name.
+
+    Examples:
+        >>> from ragkit import Passage, ReadPassage
+        >>> read = ReadPassage(Passage("7", "Ferry", "It leaves at nine."), 0.4, 0.9)
+        >>> print(f"{read.title}: {read.prior} → {read.posterior}")
+        Ferry: 0.4 → 0.9
     """
 
     passage: Passage
@@ -59,6 +65,13 @@ class Answer:
         generator wrote it, where ``text`` has the spelling of a passage.
     token_posterior: for each piece, p(z|x,y_i,y_<i) over the K passages (Figure 2 of the
         paper); None for marginalizers with one passage for the whole output.
+
+    Examples:
+        >>> from ragkit import Answer, Passage, ReadPassage
+        >>> read = ReadPassage(Passage("7", "Ferry", "It leaves at nine."), 0.4, 1.0)
+        >>> answer = Answer("When does it leave?", "at nine", -0.5, (read,), (), ("at", " nine"))
+        >>> round(answer.probability, 3), answer.prediction("1").passages[0].title
+        (0.607, 'Ferry')
     """
 
     question: str

@@ -159,6 +159,11 @@ def build(role: str, table: str | Mapping[str, Any] | object, path: str | None =
 
     Tables may hold tables, where an option takes a component. Raises `ConfigError` with
     every fault at once, or the registry's errors for a single unknown or missing name.
+
+    Examples:
+        >>> import ragkit
+        >>> ragkit.build("marginalizer", {"name": "rag-sequence", "decoding": "fast"}).decoding
+        'fast'
     """
     place = path or role
     faults = check(role, table, place)

@@ -5,6 +5,14 @@ any of these hooks with ``@ragkit.hookimpl``. ragkit's own components
 (`ragkit.builtin`) come through the same hooks. A hook returns light records; the
 class behind a record is imported when its name is first built, so the module that
 implements the hooks should import nothing but the standard library and `ragkit`.
+
+Examples:
+    >>> from ragkit import Component, hookimpl
+    >>> @hookimpl
+    ... def ragkit_indexes():
+    ...     return [Component("mine", "my_package.index:MyIndex", "what it is, in a line")]
+    >>> [one.name for one in ragkit_indexes()]
+    ['mine']
 """
 
 from __future__ import annotations
@@ -30,6 +38,12 @@ class Component:
     needs: modules that must be importable (``("faiss",)``), looked for before the import.
     install: what to type where one is missing (``"pip install faiss-cpu"``).
     protocol: the `PROTOCOL_VERSION` it was written for; state it, for what is unstated is 1.
+
+    Examples:
+        >>> from ragkit import Component
+        >>> one = Component("mine", "my_package.index:MyIndex", needs=("numpy",), protocol=1)
+        >>> one.target.partition(":")[2]
+        'MyIndex'
     """
 
     name: str
@@ -50,6 +64,11 @@ class Model:
     summary: one line for ``ragkit components``.
     licence: of the weights (``"CC-BY-SA-4.0"``).
     protocol: the `PROTOCOL_VERSION` it was written for; state it, for what is unstated is 1.
+
+    Examples:
+        >>> from ragkit import Model
+        >>> Model("my-model", "my_package:model", licence="Apache-2.0").folder
+        'my_package:model'
     """
 
     name: str

@@ -33,7 +33,13 @@ PROTOCOL_VERSION = 1
 
 
 class Passage(NamedTuple):
-    """A passage z: one entry of a knowledge base."""
+    """A passage z: one entry of a knowledge base.
+
+    Examples:
+        >>> from ragkit import Passage
+        >>> Passage(id="7", title="Ferry", text="The ferry leaves at nine.").title
+        'Ferry'
+    """
 
     id: str
     title: str
@@ -47,6 +53,12 @@ class Example:
     ``answers`` are the golds that a prediction is compared with, ``target`` the one
     text that training maximises (by default the first answer), ``passage_ids`` the
     passages known to hold the answer.
+
+    Examples:
+        >>> from ragkit import Example
+        >>> one = Example("1", "When does the ferry leave?", answers=("at nine",))
+        >>> one.answers[0], one.target
+        ('at nine', None)
     """
 
     id: str
@@ -63,6 +75,12 @@ class Prediction:
 
     ``passages``, ``prior`` and ``posterior`` are of length K, best retrieved first;
     ``log_likelihood`` is log p(y|x) in nats.
+
+    Examples:
+        >>> from ragkit import Prediction
+        >>> said = Prediction("1", "When does the ferry leave?", "at nine", log_likelihood=-0.25)
+        >>> said.text, said.passages
+        ('at nine', ())
     """
 
     id: str

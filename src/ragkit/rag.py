@@ -55,6 +55,24 @@ class RAG(
 
     Raises:
         ConfigError: a generator that fuses passages, with a marginalizer that mixes them.
+
+    Examples:
+        >>> from ragkit import RAG, KnowledgeBase
+        >>> from ragkit.generate.seq2seq import Seq2SeqGenerator
+        >>> from ragkit.retrieve.dense import DenseRetriever
+        >>> from ragkit.retrieve.dpr import DPREncoder
+        >>> from ragkit.testing import tiny  # random weights: it says nothing sensible
+        >>> encoder = DPREncoder(tiny.bert(), tokenizer=tiny.tokenizer())
+        >>> texts = ("The ferry leaves at nine.", "Ada Holm keeps the lighthouse.")
+        >>> passages = [{"id": str(n), "text": text} for n, text in enumerate(texts)]
+        >>> base = KnowledgeBase.build(passages, encoder, directory="kb")
+        >>> generator = Seq2SeqGenerator(tiny.bart(), tokenizer=tiny.tokenizer())
+        >>> rag = RAG(DenseRetriever(encoder, base), generator, "rag-token")
+        >>> answer = rag.answer("When does the ferry leave?", k=2, max_new_tokens=3)[0]
+        >>> len(answer.passages), abs(sum(read.prior for read in answer.passages) - 1) < 1e-5
+        (2, True)
+        >>> rag.loss(["When?"], ["at nine"], k=2).item() > 0
+        True
     """
 
     def __init__(

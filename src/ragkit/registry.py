@@ -115,6 +115,11 @@ def make(role: str, name: str, /, **options: Any) -> Any:
 
     Options are the constructor's keywords. Raises `UnknownName`, `MissingDependency`,
     `PluginError`, or `ConfigError` with every fault of the options.
+
+    Examples:
+        >>> import ragkit
+        >>> ragkit.make("index", "exact", block=1024).block
+        1024
     """
     target = find(role, name)
     faults = signature.faults(target, options, f"{role} {name}")
@@ -195,7 +200,14 @@ def lookup(role: str, name: str) -> Listing:
 
 
 def components() -> list[Listing]:
-    """Everything that is installed, ragkit's own first, then by distribution and name."""
+    """Everything that is installed, ragkit's own first, then by distribution and name.
+
+    Examples:
+        >>> import ragkit
+        >>> found = ragkit.components()
+        >>> [one.component.name for one in found if one.role == "marginalizer"][:2]
+        ['rag-sequence', 'rag-token']
+    """
     return [*_own_listings(), *_listings(os.environ.get(ALLOW))]
 
 

@@ -85,6 +85,17 @@ def evaluate(
 
     Raises `ConfigError` for arguments that make no sense, `DataError` for a task or a
     folder that is not right, before the first question is asked.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from ragkit import Answer, evaluate
+        >>> class Parrot:
+        ...     def answer(self, questions, k, **options):
+        ...         return [Answer(one, "at nine", -1.0, (), (), ()) for one in questions]
+        >>> line = '{"question": "When does it leave?", "answers": ["At nine."]}'
+        >>> _ = Path("dev.jsonl").write_text(line)
+        >>> evaluate(Parrot(), "dev.jsonl", metrics=["em"]).scores["EM"].mean
+        1.0
     """
     _check(k=k, batch_size=batch_size, limit=limit)
     check(confidence, resamples)

@@ -37,7 +37,20 @@ SCAN = 1 << 14
 
 
 class KnowledgeBase:
-    """One generation of a knowledge base, mapped. Made by `build` or `open`."""
+    """One generation of a knowledge base, mapped. Made by `build` or `open`.
+
+    Examples:
+        >>> from ragkit import KnowledgeBase
+        >>> from ragkit.retrieve.dpr import DPREncoder
+        >>> from ragkit.testing import tiny  # random weights
+        >>> encoder = DPREncoder(tiny.bert(), tokenizer=tiny.tokenizer())
+        >>> ferry = {"id": "7", "title": "Ferry", "text": "It leaves at nine."}
+        >>> base = KnowledgeBase.build([ferry], encoder, "exact", "kb")
+        >>> len(base), base.passage("7").text
+        (1, 'It leaves at nine.')
+        >>> base.search(encoder.questions(["When?"]).detach().numpy(), k=1).ids.tolist()
+        [[0]]
+    """
 
     def __init__(self, directory: Path, number: int | None = None) -> None:
         # While it is held, gc leaves this generation alone.

@@ -38,6 +38,12 @@ class TrainingArguments(transformers.TrainingArguments):  # type: ignore[misc]
             part of what it was at first while the passages of the probe have changed.
         collapse_entropy: warn where the prior's entropy stays above this share of log K,
             that is, where retrieval hardly chooses; 1 turns it off.
+
+    Examples:
+        >>> from ragkit import TrainingArguments
+        >>> arguments = TrainingArguments("run", k=10, learning_rate=3e-5, max_steps=100)
+        >>> arguments.k, arguments.max_steps
+        (10, 100)
     """
 
     k: int = 5

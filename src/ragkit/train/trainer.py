@@ -46,6 +46,25 @@ class Trainer(MeanTrainer):
         DataError: no examples, one without question or target, a target that is too long
             for the generator.
         ConfigError: options that cannot be.
+
+    Examples:
+        >>> from ragkit import RAG, KnowledgeBase, Trainer, TrainingArguments
+        >>> from ragkit.generate.seq2seq import Seq2SeqGenerator
+        >>> from ragkit.retrieve.dense import DenseRetriever
+        >>> from ragkit.retrieve.dpr import DPREncoder
+        >>> from ragkit.testing import tiny  # random weights: it says nothing sensible
+        >>> encoder = DPREncoder(tiny.bert(), tokenizer=tiny.tokenizer())
+        >>> texts = ("The ferry leaves at nine.", "Ada Holm keeps the lighthouse.")
+        >>> passages = [{"id": str(n), "text": text} for n, text in enumerate(texts)]
+        >>> base = KnowledgeBase.build(passages, encoder, directory="kb")
+        >>> generator = Seq2SeqGenerator(tiny.bart(), tokenizer=tiny.tokenizer())
+        >>> rag = RAG(DenseRetriever(encoder, base), generator, "rag-token")
+        >>> arguments = TrainingArguments("run", max_steps=2, k=2, disable_tqdm=True)
+        >>> known = [{"question": "When does the ferry leave?", "answers": ["at nine"]}]
+        >>> trainer = Trainer(rag, arguments, train_dataset=known)
+        >>> outcome = trainer.train()
+        >>> outcome.global_step
+        2
     """
 
     args: TrainingArguments
