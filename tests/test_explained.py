@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 MATHEMATICS = (ROOT / "docs" / "mathematics.md").read_text(encoding="utf-8")
 PAPER = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
 LINKS = re.findall(
-    r"^\* `(src/\S+\.py)`, `([\w.]+)`[^\n]*\n((?:  `[^\n]+`\n)+)", MATHEMATICS, re.MULTILINE
+    r"^\* `(src/\S+\.py)`, `([\w.]+)`[^\n]*\n((?:    \* `[^\n]+`\n)+)", MATHEMATICS, re.MULTILINE
 )
 NAMES = sorted(set(re.findall(r"`(ragkit\.[\w.]+):([\w.]+)`", PAPER)))
 
