@@ -7,11 +7,17 @@ import json
 import math
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
+import tiny
+from ragkit import RAG, KnowledgeBase
 from ragkit.answer import Answer, Candidate, ReadPassage
+from ragkit.generate.seq2seq import Seq2SeqGenerator
 from ragkit.protocols import Passage
+from ragkit.retrieve.dense import DenseRetriever
+from ragkit.retrieve.dpr import DPREncoder
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "wbr"}
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror='a()'>&amp;</p></div></style>"
@@ -183,3 +189,21 @@ def test_impossible_and_tiny_shares() -> None:
     widths = [a["style"] for a in page.classed("fill")]
     assert [w for w in widths[::2]] == ["width: 0.00%", "width: 100.00%", "width: 0.00%"]
     assert "1.0e-09" in page.seen()
+
+
+def test_an_answer_of_a_model_shows_itself(tmp_path: Path) -> None:
+    """More passages asked for than there are, and every token with its posterior."""
+    encoder = DPREncoder(tiny.bert(), tokenizer=tiny.tokenizer())
+    passages = [{"id": str(n), "title": f"t{n}", "text": f"text {n}"} for n in range(3)]
+    base = KnowledgeBase.build(passages, encoder, "exact", tmp_path / "kb")
+    generator = Seq2SeqGenerator(tiny.bart(), tokenizer=tiny.tokenizer())
+    rag = RAG(DenseRetriever(encoder, base), generator, "rag-token")
+    (made,) = rag.answer("a question", k=5, max_new_tokens=6, min_new_tokens=6)
+    page = Page(html(made))
+    assert len(made.passages) == 3
+    assert len(page.classed("fill")) == 2 * 3
+    assert made.tokens
+    depths = [float((a["style"] or "").partition("--p: ")[2]) for a in page.classed("heat")]
+    assert len(depths) == 3 * len(made.tokens)
+    columns = [depths[t :: len(made.tokens)] for t in range(len(made.tokens))]
+    assert [sum(column) for column in columns] == pytest.approx([1.0] * len(columns), abs=2e-3)
