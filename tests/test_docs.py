@@ -28,6 +28,7 @@ from reading import Block, Shell, blocks, change, commands, matches
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))
 PLUGINS = ("ragkit_bm25", "ragkit_causal_lm", "ragkit_fid", "ragkit_hnswlib", "sklearn")
 """Modules that come with plugin packages; a page that names one needs it."""
 NOTES = {
@@ -40,7 +41,7 @@ def having(language: str) -> list[Any]:
     return [
         pytest.param(page, id=page.relative_to(ROOT).as_posix())
         for page in PAGES
-        if blocks(page, language) and page not in TUTORIALS
+        if blocks(page, language) and not (language == "python" and page in TUTORIALS + HOW_TO)
     ]
 
 
@@ -98,20 +99,35 @@ def test_tutorials_can_be_followed(
     ``text`` block is what was printed by the Python above it."""
     skip_without_plugins(page)
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {"__name__": "page"}
     shell = Shell(tmp_path)
+    _follow(page, shell, capsys)
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in HOW_TO])
+def test_guides_can_be_followed(
+    page: Path, session: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same, for a reader with files and models; commands are only looked at."""
+    skip_without_plugins(page)
+    _follow(page, None, capsys)
+    assert session == Path.cwd()
+
+
+def _follow(page: Path, shell: Shell | None, capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {"__name__": "page"}
     for block in blocks(page):
+        folder = shell.folder if shell else Path()
         if block.language == "diff":
-            change(shell.folder / block.title, block.text)
+            change(folder / block.title, block.text)
         elif block.title:
-            (shell.folder / block.title).write_text(block.text, encoding="utf-8")
+            (folder / block.title).write_text(block.text, encoding="utf-8")
         elif block.language == "python":
             capsys.readouterr()
             _run(page, block, names)
         elif block.language == "text":
             printed = capsys.readouterr().out
             assert matches(block.text.strip("\n"), printed), f"line {block.line}:\n{printed}"
-        elif block.language == "console":
+        elif block.language == "console" and shell:
             for command in commands(block.text):
                 shell.type(command)
 
