@@ -23,14 +23,22 @@ import typer.main
 import tiny
 from ragkit import cli, config, registry
 from ragkit.hookspecs import MODELS, ROLES
-from reading import Block, Shell, blocks, change, commands, matches
+from reading import Block, Command, Shell, blocks, change, commands, matches
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))
-PLUGINS = ("ragkit_bm25", "ragkit_causal_lm", "ragkit_fid", "ragkit_hnswlib", "sklearn")
-"""Modules that come with plugin packages; a page that names one needs it."""
+NEEDS = {
+    "ragkit_bm25": "ragkit_bm25",
+    "hybrid": "ragkit_bm25",
+    "ragkit_causal_lm": "ragkit_causal_lm",
+    "ragkit_fid": "ragkit_fid",
+    "hnswlib": "ragkit_hnswlib",
+    "sklearn": "sklearn",
+    "pip wheel": "hatchling",
+}
+"""What a page's blocks may name, and the module that must then be there."""
 NOTES = {
     "lighthouse.txt": "Ada Holm has kept the lighthouse on the northern cliff since 1999.",
     "ferry.md": "The ferry to the mainland leaves the harbour at nine every morning.",
@@ -46,10 +54,10 @@ def having(language: str) -> list[Any]:
 
 
 def skip_without_plugins(page: Path) -> None:
-    text = page.read_text(encoding="utf-8").replace("-", "_")
-    for module in PLUGINS:
-        if re.search(rf"\b{module}\b", text):
-            pytest.importorskip(module, reason=f"{page.name} is about {module}")
+    text = "\n".join(block.text for block in blocks(page))
+    for word, module in NEEDS.items():
+        if re.search(rf"\b{word}\b", text):
+            pytest.importorskip(module, reason=f"{page.name} needs {module}")
 
 
 @pytest.fixture
@@ -130,6 +138,22 @@ def _follow(page: Path, shell: Shell | None, capsys: pytest.CaptureFixture[str])
         elif block.language == "console" and shell:
             for command in commands(block.text):
                 shell.type(command)
+
+
+def test_a_wrong_page_is_noticed(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    right = ("python -c 'print(12)'", "", "12"), ("python -c 'raise OSError'", "it fails", "")
+    for command in right:
+        shell.type(Command(*command))
+    wrong = (right[0][0], "", "13"), (right[0][0], "it fails", ""), (right[1][0], "", "")
+    for command in (*wrong, ("curl ragkit", "", "")):
+        with pytest.raises(AssertionError):
+            shell.type(Command(*command))
+    (tmp_path / "a.py").write_text("one\ntwo\ntwo\n")
+    change(tmp_path / "a.py", " one\n-two\n+three\n")
+    assert (tmp_path / "a.py").read_text() == "one\nthree\ntwo\n"
+    with pytest.raises(AssertionError, match="0 times"):
+        change(tmp_path / "a.py", "-four\n+five\n")
 
 
 def test_what_is_shown_is_compared() -> None:
