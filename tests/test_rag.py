@@ -148,6 +148,15 @@ def test_answers_depend_neither_on_batches_nor_on_the_mode(rag):
     assert rag.answer(QUESTIONS[0], **options)[0].text == together[0].text
 
 
+def test_answering_leaves_every_part_in_its_mode(rag):
+    rag.train()
+    rag.generator.eval()
+    before = {name: module.training for name, module in rag.named_modules()}
+    assert len(set(before.values())) == 2
+    rag.answer(["who"], k=2, max_new_tokens=2)
+    assert {name: module.training for name, module in rag.named_modules()} == before
+
+
 def test_more_passages_than_exist_are_masked(rag):
     answer = rag.answer(QUESTIONS[:1], k=50, max_new_tokens=4)[0]
     assert len(answer.passages) == len(TEXTS)

@@ -182,15 +182,16 @@ class RAG(
         """
         texts = _texts([questions] if isinstance(questions, str) else questions, "questions")
         options = self.generation_options(generation)
-        was_training = self.training
+        modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
             answers: list[Answer] = []
             for i in range(0, len(texts), batch_size):
                 answers += self._answer(texts[i : i + batch_size], k, allowed, options)
             return answers
-        finally:
-            self.train(was_training)
+        finally:  # each as it was: a part may be in another mode than the whole
+            for module, mode in modes:
+                module.training = mode
 
     def _answer(
         self,
