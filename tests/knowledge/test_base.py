@@ -13,7 +13,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hashing import HashEncoder, LetterGenerator, build_in_child, passages, vector
@@ -136,16 +136,24 @@ def test_texts_of_every_kind_come_back(tmp_path):
 
 @settings(max_examples=60, deadline=None)
 @given(count=st.integers(1, 5), k=st.integers(1, 70), seed=st.integers(0, 999))
+@example(count=2, k=50, seed=456)  # two scores a last bit apart
 def test_search_is_brute_force(base, count, k, seed):
     queries = questions(count, seed)
     hits = base.search(queries, k)
     order, scores = truth(queries)
     there = min(k, 60)
     assert hits.ids.shape == hits.scores.shape == (count, k)
-    np.testing.assert_array_equal(hits.ids[:, :there], order[:, :there])
+    found = hits.ids[:, :there]
     np.testing.assert_allclose(hits.scores[:, :there], scores[:, :there], rtol=1e-4, atol=1e-5)
     assert (hits.ids[:, there:] == -1).all()
     assert np.isneginf(hits.scores[:, there:]).all()
+    # Two ways of summing may order a tie of the last bit differently; nothing else.
+    by_row = np.empty_like(scores)
+    np.put_along_axis(by_row, order, scores, axis=1)
+    np.testing.assert_allclose(
+        np.take_along_axis(by_row, found, axis=1), scores[:, :there], rtol=1e-5, atol=1e-5
+    )
+    assert all(len(set(row.tolist())) == there for row in found)
 
 
 def test_search_within_ids(base):
