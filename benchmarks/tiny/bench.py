@@ -38,7 +38,7 @@ class Bench:
     def base(self, name: str) -> KnowledgeBase:
         """``all``: train and dev paragraphs; ``dev``: the dev articles' alone."""
         folder = self.work / f"kb-{name}"
-        if folder.exists():
+        if (folder / "current").exists():
             return KnowledgeBase.open(folder)
         passages = [*self.dev.passages.values()]
         if name == "all":

@@ -46,7 +46,7 @@ def generator(model: Any, max_source: int) -> Seq2SeqGenerator:
 
 def knowledge_base(corpora: list[Corpus], made: Any, folder: Path) -> KnowledgeBase:
     """All paragraphs of these; built once, resumed where it was interrupted."""
-    if (folder / "CURRENT").exists() or any(folder.glob("generations/*")):
+    if (folder / "current").exists():
         return KnowledgeBase.open(folder)
     passages = [one for corpus in corpora for one in corpus.passages.values()]
     with torch.autocast("cpu", torch.bfloat16):
@@ -54,7 +54,11 @@ def knowledge_base(corpora: list[Corpus], made: Any, folder: Path) -> KnowledgeB
 
 
 def temperature(made: Any, base: KnowledgeBase, examples: list[Example]) -> float:
-    """The one that makes the gold paragraph likeliest among the 20 best retrieved."""
+    """The one that makes the gold paragraph likeliest among the 20 best retrieved.
+
+    The one place where this part of the recipe looks at passage labels: of 600 training
+    questions, for one number. The training itself has none.
+    """
     chosen = random.Random(settings.SEED).sample(examples, 600)
     with torch.no_grad():
         queries = made.questions([one.question for one in chosen]).float().numpy()
@@ -95,7 +99,7 @@ def train(work: Path, model: Any, made: Any, base: KnowledgeBase, examples: list
 
 
 def _stage(work: Path, rag: RAG, stage: settings.Joint, chosen: list[Example]) -> None:
-    """One stage, from its last checkpoint; its end is kept as a RAG of its own."""
+    """One stage, from its last checkpoint; its log is kept beside."""
     tower: Any = rag.retriever.encoder.question_encoder
     rag.generator.requires_grad_(True)
     for part in (tower.embeddings, *tower.encoder.layer[: settings.FROZEN_LAYERS]):

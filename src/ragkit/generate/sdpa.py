@@ -64,7 +64,8 @@ def attention(
         bias = torch.zeros_like(mask, dtype=query.dtype)
         mask = bias.masked_fill(~mask, torch.finfo(query.dtype).min)
     if mask is not None:
-        mask = mask.to(query.dtype)
+        # The least float32 would become -inf, and a row of nothing else NaN.
+        mask = mask.to(query.dtype).clamp_min(torch.finfo(query.dtype).min)
     factor = query.shape[-1] ** -0.5 if scale is None else scale
     out: Tensor = Attention.apply(query, key, value, mask, factor)  # type: ignore[no-untyped-call]
     return out
