@@ -301,10 +301,10 @@ measured on the 10,570 dev questions, whose articles were never trained on.
 {main_table(r)}
 What differs from the published figures (transformers' `rag-end2end-retriever` example, about 630
 million parameters, DPR and BART-large, ten epochs): the start model is MiniLM, whose own training
-data list SQuAD's *training* questions; {packed["parameters"] / 1e6:.0f} million parameters, what the
-three models share counted in each; {examples:,} examples for the reader, of SQuAD's training part and of
-Natural Questions (QED); the passage encoder stays as it was. The
-knowledge base is the same work: all paragraphs of SQuAD, titles included.
+data list SQuAD's *training* questions; {packed["parameters"] / 1e6:.0f} million parameters, what
+the three models share counted in each; {examples:,} examples for the reader, of SQuAD's training
+part and of Natural Questions (QED); the passage encoder stays as it was. The knowledge base is the
+same work: all paragraphs of SQuAD, titles included.
 
 Of the right answers {100 * open_all["right though no passage holds the answer"]:.1f}% are held by
 no retrieved passage; of the wrong ones
