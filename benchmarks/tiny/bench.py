@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import encoders
 import names
 import numpy as np
 import sources
@@ -19,6 +20,7 @@ import torch
 
 from ragkit import RAG, KnowledgeBase, evaluate
 from ragkit.protocols import Example, Passage
+from ragkit.retrieve.dense import DenseRetriever
 
 
 class Bench:
@@ -30,26 +32,41 @@ class Bench:
         self.chosen = self.train.only(sources.chosen_titles(self.train), True)
         self.rag = RAG.from_pretrained(model)
         self.encoder: Any = self.rag.retriever.encoder
+        self.start: Any = encoders.rounded(encoders.minilm().passage_encoder).eval()
         if low:
             self.rag.generator.model.to(torch.bfloat16)
         self.rag.eval()
         self.results: dict[str, Any] = {}
 
     def base(self, name: str) -> KnowledgeBase:
-        """``all``: train and dev paragraphs; ``dev``: the dev articles' alone."""
+        """``all``: train and dev paragraphs; ``dev``: the dev articles' alone.
+
+        ``start-all`` and ``start-dev``: the same by MiniLM as it was.
+        """
         folder = self.work / f"kb-{name}"
         if (folder / "current").exists():
             return KnowledgeBase.open(folder)
         passages = [*self.dev.passages.values()]
-        if name == "all":
+        if name.endswith("all"):
             passages = [*self.train.passages.values(), *passages]
+        encoder = self.start if name.startswith("start-") else self.encoder
         with torch.autocast("cpu", torch.bfloat16):
-            return KnowledgeBase.build(passages, self.encoder, "exact", folder)
+            return KnowledgeBase.build(passages, encoder, "exact", folder)
 
     def over(self, name: str) -> RAG:
         """The model over one of them."""
         self.rag.swap(self.base(name))
         return self.rag
+
+    def frozen(self, generator: Any = None) -> RAG:
+        """MiniLM as it was, and this generator (the model's): all paragraphs."""
+        return RAG(
+            DenseRetriever(
+                self.start, self.base("start-all"), temperature=self.rag.retriever.temperature
+            ),
+            self.rag.generator if generator is None else generator,
+            "rag-sequence",
+        ).eval()
 
     def run(self, model: Any, name: str, examples: Sequence[Example], k: int, **more: Any) -> Any:
         """`ragkit.evaluate` in a folder of its own, so that it goes on where it stopped."""

@@ -1,8 +1,10 @@
-"""Joint training through `ragkit.Trainer`: no passage labels, the passages stay.
+"""Joint training through `ragkit.Trainer`, without passage labels.
 
-The reader that the stages before have made, MiniLM as both encoders, all of SQuAD's
-paragraphs as knowledge base; −log Σ_z p(z|x) p(y|x,z) is minimised over training
-questions. Knows nothing of how the reader came to be.
+The reader that the stages before have made, MiniLM as encoder, all of SQuAD's paragraphs
+as knowledge base; −log Σ_z p(z|x) p(y|x,z) is minimised over training questions. First
+the two encoders learn as one model, the knowledge base is built again with it, and then
+question encoder and generator learn as in the paper. Knows nothing of how the reader
+came to be.
 """
 
 from __future__ import annotations
@@ -13,17 +15,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import encoders
 import numpy as np
 import settings
 import start
 import torch
 from sources import Corpus
 from torch import Tensor
+from towers import BothTowers, TowersTrainer
 
 from ragkit import RAG, KnowledgeBase, Trainer, TrainingArguments
 from ragkit.generate.seq2seq import Seq2SeqGenerator
 from ragkit.protocols import Evidence, Example
 from ragkit.retrieve.dense import DenseRetriever
+from ragkit.retrieve.dpr import DPREncoder
 from ragkit.train.objectives import Marginal
 
 
@@ -83,31 +88,68 @@ class FrozenGenerator:
         return Marginal()(evidence)
 
 
-def train(work: Path, model: Any, made: Any, base: KnowledgeBase, examples: list[Example]) -> RAG:
-    """Question encoder and generator learn; returns the trained RAG."""
+def train(work: Path, model: Any, corpora: list[Corpus], examples: list[Example]) -> RAG:
+    """All stages, each from its last checkpoint; the trained RAG."""
+    first = encoders.rounded(encoders.minilm().passage_encoder)
+    base = knowledge_base(corpora, first, work / "kb-start-all")
+    fitted = temperature(first, base, examples)
+    both, last = settings.JOINT
+    learnt = _towers(work, model, DenseRetriever(first, base, fitted), both, examples)
+    base = knowledge_base(corpora, learnt, work / "kb-all")
     rag = RAG(
-        DenseRetriever(made, base, temperature=temperature(made, base, examples)),
+        DenseRetriever(learnt, base, fitted),
         generator(model, settings.JOINT_SOURCE),
         "rag-sequence",
     )
-    for module in rag.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0  # drawing the masks costs a CPU more than the products do
-    for number, stage in enumerate(settings.JOINT):
-        _stage(work, rag, stage, _fitting(examples, stage, settings.SEED + number))
-    return rag
-
-
-def _stage(work: Path, rag: RAG, stage: settings.Joint, chosen: list[Example]) -> None:
-    """One stage, from its last checkpoint; its log is kept beside."""
-    tower: Any = rag.retriever.encoder.question_encoder
-    rag.generator.requires_grad_(True)
+    _without_dropout(rag)
+    tower: Any = learnt.question_encoder
     for part in (tower.embeddings, *tower.encoder.layer[: settings.FROZEN_LAYERS]):
         part.requires_grad_(False)
     rag.generator.model.get_encoder().get_input_embeddings().requires_grad_(False)
-    folder = work / stage.name
-    arguments = TrainingArguments(
-        output_dir=str(folder),
+    _run(work, Trainer(rag, _arguments(work, last), _fitting(examples, last)), last)
+    return rag
+
+
+def _towers(
+    work: Path,
+    model: Any,
+    dense: DenseRetriever,
+    stage: settings.Joint,
+    examples: list[Example],
+) -> DPREncoder:
+    """Question and passage encoder learn as one model, which is then rounded to int8."""
+    folder = work / f"{stage.name}-encoder"
+    if not folder.exists():
+        dense.encoder = encoders.as_one(_dpr(dense), settings.JOINT_SOURCE)
+        rag = RAG(BothTowers(dense), generator(model, settings.JOINT_SOURCE), "rag-sequence")
+        _without_dropout(rag)
+        trainer = TowersTrainer(
+            rag,
+            _arguments(work, stage),
+            _fitting(examples, stage),
+            objective=FrozenGenerator(),
+        )
+        _run(work, trainer, stage)
+        aside = folder.with_suffix(".new")
+        _dpr(dense).save(aside)
+        aside.replace(folder)
+    return encoders.rounded(DPREncoder.load(folder).question_encoder)
+
+
+def _dpr(dense: DenseRetriever) -> DPREncoder:
+    encoder: Any = dense.encoder
+    return encoder  # type: ignore[no-any-return]
+
+
+def _without_dropout(rag: RAG) -> None:
+    for module in rag.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0  # drawing the masks costs a CPU more than the products do
+
+
+def _arguments(work: Path, stage: settings.Joint) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(work / stage.name),
         per_device_train_batch_size=settings.JOINT_BATCH,
         num_train_epochs=1,
         learning_rate=stage.lr_question,
@@ -125,15 +167,19 @@ def _stage(work: Path, rag: RAG, stage: settings.Joint, chosen: list[Example]) -
         save_steps=50,
         save_total_limit=2,
     )
-    objective = FrozenGenerator() if stage.frozen else Marginal()
-    trainer = Trainer(rag, arguments, train_dataset=chosen, objective=objective)
+
+
+def _run(work: Path, trainer: Trainer, stage: settings.Joint) -> None:
+    """From the last checkpoint, if there is one; the log is kept beside."""
+    folder = work / stage.name
     before = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name[11:]))
     trainer.train(resume_from_checkpoint=str(before[-1]) if before else None)
     (work / f"{stage.name}.json").write_text(json.dumps(trainer.state.log_history))
 
 
-def _fitting(examples: list[Example], stage: settings.Joint, seed: int) -> list[Example]:
+def _fitting(examples: list[Example], stage: settings.Joint) -> list[Example]:
     """Questions drawn for a stage, without those whose answer is too long to be written."""
+    seed = settings.SEED + settings.JOINT.index(stage)
     chosen = random.Random(seed).sample(examples, stage.questions)
     tokens = start.tokenizer()([one.answers[0] for one in chosen], add_special_tokens=False)
     lengths = [len(ids) for ids in tokens["input_ids"]]

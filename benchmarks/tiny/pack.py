@@ -1,8 +1,7 @@
 """The trained model as the folder that is shipped: int8 at rest, what is shared once.
 
-MiniLM's weights are rounded before anything is built on them, so that the knowledge base
-of the joint training and that of whoever installs the model are of one encoder. Knows
-nothing of training.
+The passage encoder comes rounded already, so that the knowledge base of the joint training
+and that of whoever installs the model are of one encoder. Knows nothing of training.
 """
 
 from __future__ import annotations
@@ -14,22 +13,9 @@ from typing import Any
 import joint
 import settings
 import torch
-from others import encoder
 
 from ragkit import RAG
 from ragkit.retrieve.dense import DenseRetriever
-from ragkit.weights import compact
-
-
-def rounded() -> Any:
-    """MiniLM as both encoders, each matrix as int8 with a scale by row would give it."""
-    made = encoder()
-    with torch.no_grad():
-        for tower in (made.question_encoder, made.passage_encoder):
-            for weight in tower.parameters():
-                found, scales = compact.stored(weight.detach(), "int8")
-                weight.copy_(compact.restored(found, scales, torch.float32))
-    return made
 
 
 def write(rag: RAG, out: Path) -> dict[str, Any]:

@@ -67,21 +67,22 @@ FORM = "{question} [SEP] {title} {text}"
 class Joint:
     """Part of the joint training over the knowledge base, without passage labels.
 
-    k: passages of each question. frozen: the generator only says which passage explains the
-    answer (no gradient into it), so that more passages and questions fit into the time.
+    k: passages of each question. towers: question and passage encoder learn as one model,
+    and the generator only says which passage explains the answer (no gradient into it);
+    otherwise question encoder and generator learn, and the passage encoder stays.
     """
 
     name: str
     questions: int
     k: int
-    frozen: bool
+    towers: bool
     lr_question: float
     lr_generator: float = 0.0
 
 
 JOINT = (
-    Joint("retriever", 16_000, k=10, frozen=True, lr_question=1e-4),
-    Joint("joint", 4_000, k=5, frozen=False, lr_question=3e-5, lr_generator=2e-5),
+    Joint("towers", 8_000, k=6, towers=True, lr_question=5e-5),
+    Joint("joint", 4_000, k=5, towers=False, lr_question=3e-5, lr_generator=2e-5),
 )
 JOINT_BATCH = 16
 JOINT_SOURCE = 224

@@ -300,6 +300,17 @@ def test_save_and_load_from_a_moved_folder(family, tmp_path):
     torch.testing.assert_close(one.score(targets, one.rows), other.score(targets, other.rows))
 
 
+def test_a_model_comes_back_with_the_parameters_that_it_was_saved_with(tmp_path):
+    """No pooler of random weights is made for an encoder that had none, or has one unused."""
+    generator = Seq2SeqGenerator(tiny.bert2bert(), TOKENIZER)
+    generator.save(tmp_path)
+    again = Seq2SeqGenerator.load(tmp_path)
+    mine, its = generator.state_dict(), again.state_dict()
+    assert mine.keys() == its.keys()
+    assert not [name for name in mine if "pooler" in name]
+    assert all(torch.equal(mine[name], its[name]) for name in mine)
+
+
 def test_unloadable_model_says_what_to_give(tmp_path):
     with pytest.raises(ConfigError, match=r"model\.safetensors"):
         Seq2SeqGenerator(tmp_path)

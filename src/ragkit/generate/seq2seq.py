@@ -78,6 +78,7 @@ class Seq2SeqGenerator(nn.Module):
             )
         if isinstance(tokenizer, (str, Path)):
             tokenizer = AutoTokenizer.from_pretrained(str(tokenizer))
+        _drop_pooler(model)
         self.model = model
         self.tokenizer: PreTrainedTokenizerBase = tokenizer
         reads, writes = _positions(model, "encoder"), _positions(model, "decoder")
@@ -209,6 +210,17 @@ def _positions(model: PreTrainedModel, side: str) -> int | None:
         config = getattr(model.config, side)
     limit = getattr(config, "max_position_embeddings", None)
     return int(limit) if limit else None
+
+
+def _drop_pooler(model: PreTrainedModel) -> None:
+    """Take the encoder's pooler away: a generator attends to all states, never to a pooled one.
+
+    A checkpoint without it would come back with one of random weights, so that a model
+    would not have the parameters that it was saved with.
+    """
+    encoder: Any = model.get_encoder()
+    if isinstance(getattr(encoder, "pooler", None), nn.Module):
+        encoder.pooler = None
 
 
 def _has_segments(model: PreTrainedModel) -> bool:
