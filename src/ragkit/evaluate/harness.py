@@ -10,9 +10,7 @@ files beyond that: folders are `ragkit.evaluate.run`'s, metrics
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ragkit.errors import ConfigError, DataError
+from ragkit.evaluate import golds
 from ragkit.evaluate.bootstrap import check, interval
 from ragkit.evaluate.identity import identity
 from ragkit.evaluate.measures import as_metrics, measure, score_rows
@@ -123,7 +122,8 @@ def evaluate(
     )
     if result.directory is not None:
         rows = score_rows(values, examples)
-        save_result(result.directory, result.as_dict(), rows, _golds(examples))
+        save_result(result.directory, result.as_dict(), rows, golds.digest(examples))
+        golds.save(result.directory, examples)
     return result
 
 
@@ -210,14 +210,6 @@ def _examples(task: Task, split: str, limit: int | None) -> list[Example]:
             )
         seen.add(example.id)
     return examples
-
-
-def _golds(examples: Sequence[Example]) -> str:
-    """Digest of all that metrics compare with."""
-    total = hashlib.blake2b(digest_size=16)
-    for one in examples:
-        total.update(json.dumps([one.id, one.answers, one.passage_ids]).encode())
-    return total.hexdigest()
 
 
 def _check(**counts: Any) -> None:

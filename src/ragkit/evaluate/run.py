@@ -6,6 +6,7 @@
 | predictions.jsonl | one line per question, in the order of the task |
 | scores.jsonl | one line per question, the number of every metric |
 | result.json | means with intervals, times |
+| golds.jsonl | one line per question, what it was judged by (`ragkit.evaluate.golds`) |
 
 A run answers for one model, split, k and set of decoding options; it is continued where
 it stopped, and refuses everything else. Metrics may be added later. This module knows
@@ -76,7 +77,7 @@ def opened(directory: Path, config: Mapping[str, Any], overwrite: bool = False) 
         if overwrite:
             file.truncate(0)
             stored = PredictionFile(stored.path)
-            for name in ("run.json", "scores.jsonl", "result.json"):
+            for name in ("run.json", "scores.jsonl", "result.json", "golds.jsonl"):
                 (directory / name).unlink(missing_ok=True)
         before = read_json(directory / "run.json")
         if before is None:
