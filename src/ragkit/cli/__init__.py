@@ -15,7 +15,18 @@ import typer
 
 from ragkit.errors import ConfigError, RagkitError, UnknownName
 
-VERBS = ("demo", "kb", "train", "ask", "evaluate", "components", "plugins", "config", "doctor")
+VERBS = (
+    "demo",
+    "kb",
+    "train",
+    "ask",
+    "evaluate",
+    "convert",
+    "components",
+    "plugins",
+    "config",
+    "doctor",
+)
 
 
 def build() -> typer.Typer:
