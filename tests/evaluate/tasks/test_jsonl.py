@@ -85,7 +85,7 @@ def test_splits_by_name(tmp_path: Path) -> None:
 
 
 def test_squad(tmp_path: Path) -> None:
-    data = Path(os.environ.get("RAGKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
+    data = Path(os.environ.get("RAGKIT_DATA", Path(__file__).parents[4] / "shared" / "data"))
     if not (data / "squad").is_dir():
         pytest.skip("needs RAGKIT_DATA/squad")
     task = JsonlTask(str(data / "squad"))
@@ -105,7 +105,7 @@ BAD_LINES = [
     ('{"questoin": "?", "answers": ["x"]}', "did you mean 'questoin'"),
     ('{"question": "", "answers": ["x"]}', "question is ''; write a text"),
     ('{"question": 3, "answers": ["x"]}', "question is 3; write a text"),
-    ('{"question": "?"}', "line 2: no field 'answers'; write"),
+    ('{"question": "?"}', "line 2: no field 'answers'; there are: question; write"),
     ('{"question": "?", "answer": ["x"]}', "no field 'answers'; did you mean 'answer'"),
     ('{"question": "?", "answers": []}', "answers is .*; write a list of at least one"),
     ('{"question": "?", "answers": "x"}', "answers is 'x'; write a list"),

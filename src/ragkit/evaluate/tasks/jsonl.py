@@ -1,4 +1,4 @@
-"""Tasks: where questions and their golds come from.
+"""The task ``jsonl``: questions of one's own, and the golds that they come with.
 
 `JsonlTask` reads files of ``{question, answers}`` objects. It streams, and names file
 and line of the first record that is not what it should be. It knows nothing of models.
@@ -8,14 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ragkit.errors import ConfigError, DataError, nearest
 from ragkit.evaluate.records import records
+from ragkit.evaluate.tasks import fields
+from ragkit.evaluate.tasks.about import About
 from ragkit.protocols import Example
 
 _FIELDS = ("id", "question", "answers", "passage_id", "passage_ids", "target")
 _ENDINGS = (".jsonl", ".jsonl.gz", ".questions.jsonl", ".questions.jsonl.gz")
+
+
+ABOUT = About(
+    name="jsonl",
+    title="your own questions, an object a line",
+    layouts=(),
+    asked="question",
+    target="target, or else the first of answers",
+    golds="answers",
+    metrics=("em", "f1", "answer-recall"),
+    notes=("gold-recall and rr as well where the first line names a passage",),
+)
 
 
 class JsonlTask:
@@ -37,6 +51,8 @@ class JsonlTask:
     that is a folder. ``metrics`` are by default EM, F1 and answer recall, with gold recall
     and reciprocal rank where the first record has a passage.
     """
+
+    about: ClassVar[About] = ABOUT
 
     def __init__(
         self,
@@ -63,7 +79,7 @@ class JsonlTask:
         """The metrics by which this task is judged."""
         if self._metrics is not None:
             return self._metrics
-        names = ("em", "f1", "answer-recall")
+        names = ABOUT.metrics
         return (*names, "gold-recall", "rr") if self._has_passages() else names
 
     def examples(self, split: str) -> Iterator[Example]:
@@ -132,56 +148,12 @@ def _examples(path: Path) -> Iterator[Example]:
 
 
 def _example(record: Mapping[str, Any], where: str, number: str) -> Example:
+    target = None if record.get("target") is None else fields.text(record, "target", where)
     return Example(
-        id=_id(record.get("id", number), f"{where}: id"),
-        question=_text(record, "question", where),
-        answers=_answers(record, where),
-        passage_ids=_passage_ids(record, where),
-        target=None if record.get("target") is None else _text(record, "target", where),
+        id=fields.identifier(record.get("id", number), f"{where}: id"),
+        question=fields.text(record, "question", where),
+        answers=fields.texts(record, "answers", where),
+        passage_ids=fields.identifiers(record, "passage_id", "passage_ids", where),
+        target=target,
         extra={name: value for name, value in record.items() if name not in _FIELDS},
     )
-
-
-def _text(record: Mapping[str, Any], field: str, where: str) -> str:
-    if field not in record:
-        others = f"; there are: {', '.join(record)}" if record else ""
-        near = nearest(field, record)
-        raise DataError(f'{where}: no field {field!r}{near}{others}; write "{field}": "…"')
-    value = record[field]
-    if not isinstance(value, str) or not value.strip():
-        raise DataError(f'{where}: {field} is {value!r}; write a text, "{field}": "…"')
-    return value
-
-
-def _answers(record: Mapping[str, Any], where: str) -> tuple[str, ...]:
-    if "answers" not in record:
-        near = nearest("answers", record)
-        raise DataError(f'{where}: no field \'answers\'{near}; write "answers": ["…"]')
-    value = record["answers"]
-    if not isinstance(value, list) or not value:
-        raise DataError(
-            f'{where}: answers is {value!r}; write a list of at least one, "answers": ["…"]'
-        )
-    for answer in value:
-        if not isinstance(answer, str) or not answer.strip():
-            raise DataError(f"{where}: {answer!r} among the answers is not a text; take it out")
-    return tuple(value)
-
-
-def _passage_ids(record: Mapping[str, Any], where: str) -> tuple[str, ...]:
-    one, several = record.get("passage_id"), record.get("passage_ids")
-    if one is not None and several is not None:
-        raise DataError(f"{where}: both passage_id and passage_ids; keep passage_ids alone")
-    if one is not None:
-        return (_id(one, f"{where}: passage_id"),)
-    if several is None:
-        return ()
-    if not isinstance(several, list):
-        raise DataError(f'{where}: passage_ids is {several!r}; write a list, "passage_ids": ["…"]')
-    return tuple(_id(value, f"{where}: passage_ids") for value in several)
-
-
-def _id(value: Any, what: str) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise DataError(f'{what} is {value!r}; write a text, such as "p12"')
-    return str(value)
