@@ -81,12 +81,24 @@ def ragkit_objectives() -> list[Component]:
 
 @hookimpl
 def ragkit_tasks() -> list[Component]:
+    where = "ragkit.evaluate.tasks"
     return [
+        Component("jsonl", f"{where}.jsonl:JsonlTask", "lines of {question, answers, passage_id?}"),
+        Component("csv", f"{where}.table_task:csv_task", "tables with a row for each question"),
+        Component("nq", f"{where}.nq:natural_questions", "Natural Questions: NQ-open, DPR"),
+        Component("triviaqa", f"{where}.triviaqa:triviaqa", "TriviaQA with all aliases"),
+        Component("webquestions", f"{where}.webquestions:webquestions", "WebQuestions"),
         Component(
-            "jsonl",
-            "ragkit.evaluate.tasks:JsonlTask",
-            "lines of {question, answers, passage_id?}",
+            "curated-trec",
+            f"{where}.curated_trec:curated_trec",
+            "CuratedTrec, answers as regular expressions",
         ),
+        Component("squad", f"{where}.squad:squad", "SQuAD without its paragraphs"),
+        Component("msmarco-nlg", f"{where}.msmarco:msmarco", "MS MARCO NLG, answers in sentences"),
+        Component("jeopardy", f"{where}.jeopardy:jeopardy", "clues for answers, SearchQA's form"),
+        Component("fever", f"{where}.fever:fever", "claims, in three classes or two"),
+        Component("kilt", f"{where}.kilt:kilt", "any task in KILT's form"),
+        Component("beir", f"{where}.beir:beir", "folders of BEIR, for retrieval"),
     ]
 
 
