@@ -483,3 +483,40 @@ class SupportsPassageScores(Protocol):
         (Izacard & Grave 2021).
         """
         ...
+
+
+@runtime_checkable
+class SupportsPooling(Protocol):
+    """A metric whose figure for many questions is no mean of theirs: BLEU, calibration error.
+
+    Its numbers for single questions stand in tables of questions; the figure, its interval
+    and comparisons are made of sums of ``statistics``.
+    """
+
+    def statistics(
+        self, predictions: Sequence[Prediction], examples: Sequence[Example]
+    ) -> NDArray[np.float64]:
+        """(N,S), a row a question; all NaN where the metric has no meaning.
+
+        Given all questions at once, for a row may depend on the others; both sequences may
+        read from disk, so go through them once.
+        """
+        ...
+
+    def pooled(self, totals: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Figures (R,) of R sets of questions, from the sums (R,S) of their rows."""
+        ...
+
+
+@runtime_checkable
+class SupportsEnds(Protocol):
+    """A pooling metric that knows better than percentiles where its interval ends."""
+
+    def ends(
+        self, totals: NDArray[np.float64], resampled: NDArray[np.float64], tail: float
+    ) -> tuple[float, float]:
+        """Low and high end, from the sums (S,) of all rows and those (R,S) of R resamples.
+
+        tail: the probability that is left out at either end.
+        """
+        ...

@@ -36,7 +36,9 @@ def evaluate(
     k: Annotated[int, typer.Option("-k", "--k", help="Passages to read.")] = 5,
     metric: Annotated[
         list[str] | None,
-        typer.Option(help="em, f1, answer-recall@20 …; repeatable. By default the task's."),
+        typer.Option(
+            help="em, answer-recall@20, em,regex=true …; repeatable. By default the task's."
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the run; continued if it is there.")
@@ -91,7 +93,10 @@ def evaluate(
 
 
 def score_table(result: Result) -> Table:
-    """A row per metric: mean and interval in percent, and the questions it is of."""
+    """A row per metric: mean and interval in percent, and the questions it is of.
+
+    What is no share stands in its own unit, which is named at the end of the row.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -102,8 +107,10 @@ def score_table(result: Result) -> Table:
         table.add_column(name, justify="right")
     table.add_column("")
     for label, score in result.scores.items():
-        cells = _cells(score)
-        table.add_row(label, Text(cells[0], style="bold"), *cells[1:], _gauge(score))
+        unit = result.units.get(label, "share")
+        cells = _cells(score, 100 if unit == "share" else 1)
+        gauge = _gauge(score) if unit == "share" else unit
+        table.add_row(label, Text(cells[0], style="bold"), *cells[1:], gauge)
     return table
 
 
@@ -122,11 +129,12 @@ def _model(
         return rag
 
 
-def _cells(score: Interval) -> tuple[str, str, str]:
+def _cells(score: Interval, scale: int) -> tuple[str, str, str]:
     if math.isnan(score.mean):
         return "none", "", "0"
-    low, high = f"{100 * score.low:.1f}", f"{100 * score.high:.1f}"
-    return f"{100 * score.mean:.1f}", f"{low:>5} to {high:>5}", f"{score.n:,}"
+    form = ".1f" if scale == 100 else ".2f"
+    low, high = f"{scale * score.low:{form}}", f"{scale * score.high:{form}}"
+    return f"{scale * score.mean:{form}}", f"{low:>5} to {high:>5}", f"{score.n:,}"
 
 
 def _gauge(score: Interval, cells: int = 24) -> str:

@@ -19,9 +19,16 @@ from typing import Any, Protocol
 
 from ragkit.errors import ConfigError, DataError
 from ragkit.evaluate import golds
-from ragkit.evaluate.bootstrap import check, interval
+from ragkit.evaluate.bootstrap import check
 from ragkit.evaluate.identity import identity
-from ragkit.evaluate.measures import as_metrics, measure, score_rows
+from ragkit.evaluate.measures import (
+    as_metrics,
+    figures,
+    measure,
+    score_rows,
+    statistics,
+    units,
+)
 from ragkit.evaluate.predictions import PredictionFile
 from ragkit.evaluate.result import Result, Timing
 from ragkit.evaluate.run import configuration, opened, save_result
@@ -71,7 +78,8 @@ def evaluate(
     ----------
     task: a `Task`, or the path of a jsonl file (`JsonlTask`).
     k: passages per question.
-    metrics: names ("em", "answer-recall@20"), tables or metrics; by default the task's.
+    metrics: names ("em", "answer-recall@20", "em,regex=true"), tables or metrics; by default
+        the task's.
     directory: where predictions, scores and configuration are kept (`ragkit.evaluate.run`).
         A run found there is continued where it stopped; nothing in it is answered twice.
     batch_size: questions asked at once.
@@ -109,16 +117,17 @@ def evaluate(
     else:
         predictions, timing = ask.on_disk(Path(directory), config, overwrite)
     values = measure(chosen, predictions, examples)
+    pooled = statistics(chosen, predictions, examples)
+    draws: dict[str, Any] = {"confidence": confidence, "resamples": resamples, "seed": seed}
     result = Result(
-        scores={
-            label: interval(numbers, confidence=confidence, resamples=resamples, seed=seed)
-            for label, numbers in values.items()
-        },
+        scores=figures(chosen, values, pooled, **draws),
         values=values,
         predictions=predictions,
         timing=timing,
-        config=config | {"confidence": confidence, "resamples": resamples, "seed": seed},
+        config=config | draws,
         directory=None if directory is None else Path(directory),
+        statistics=pooled,
+        units=units(chosen),
     )
     if result.directory is not None:
         rows = score_rows(values, examples)

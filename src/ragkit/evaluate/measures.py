@@ -17,8 +17,17 @@ from numpy.typing import NDArray
 
 from ragkit import config, registry
 from ragkit.errors import ConfigError, DataError
-from ragkit.protocols import Example, Metric, Prediction
+from ragkit.evaluate.bootstrap import Interval, interval, pooled_interval
+from ragkit.protocols import Example, Metric, Prediction, SupportsEnds, SupportsPooling
 
+IR_MEASURES = {
+    "nDCG": "ndcg",
+    "R": "gold-recall",
+    "Rprec": "r-precision",
+    "RR": "rr",
+    "MRR": "rr",
+}
+"""What ir_measures calls a metric, to ours."""
 _BLOCK = 256  # predictions held at once: with their passages they may exceed memory
 
 
@@ -72,6 +81,54 @@ def measure(
     return {label: np.asarray(numbers, dtype=np.float64) for label, numbers in values.items()}
 
 
+def statistics(
+    metrics: Mapping[str, Metric],
+    predictions: Sequence[Prediction],
+    examples: Sequence[Example],
+) -> dict[str, NDArray[np.float64]]:
+    """The statistics (N,S) of every metric whose figure is no mean (`SupportsPooling`).
+
+    Raises `DataError` where a metric does not return one row per prediction.
+    """
+    found = {}
+    for label, metric in metrics.items():
+        if isinstance(metric, SupportsPooling):
+            rows = np.asarray(metric.statistics(predictions, examples), dtype=np.float64)
+            if rows.ndim != 2 or len(rows) != len(examples):
+                raise DataError(
+                    f"metric {label} returned statistics {rows.shape} for {len(examples)} "
+                    f"predictions; it must return a row for each, NaN where it has no meaning"
+                )
+            found[label] = rows
+    return found
+
+
+def figures(
+    metrics: Mapping[str, Metric],
+    values: Mapping[str, NDArray[np.float64]],
+    pooled: Mapping[str, NDArray[np.float64]],
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """What the table shows: means of `measure`'s values, or what `statistics` pool to."""
+    how: dict[str, Any] = {"confidence": confidence, "resamples": resamples, "seed": seed}
+    found = {}
+    for label, metric in metrics.items():
+        if isinstance(metric, SupportsPooling):
+            ends = metric.ends if isinstance(metric, SupportsEnds) else None
+            found[label] = pooled_interval(pooled[label], metric.pooled, ends=ends, **how)
+        else:
+            found[label] = interval(values[label], **how)
+    return found
+
+
+def units(metrics: Mapping[str, Metric]) -> dict[str, str]:
+    """The unit of every metric: what it says in an attribute ``unit``, else a share."""
+    return {label: str(getattr(metric, "unit", "share")) for label, metric in metrics.items()}
+
+
 def score_rows(
     values: Mapping[str, NDArray[np.float64]], examples: Sequence[Example]
 ) -> list[dict[str, Any]]:
@@ -84,10 +141,7 @@ def score_rows(
 
 def _metric(wanted: str | Mapping[str, Any] | Metric, k: int) -> Metric:
     if isinstance(wanted, str):
-        name, at, cut = wanted.partition("@")
-        table: dict[str, Any] = {"name": name}
-        if at:
-            table["k"] = _cut(wanted, cut)
+        table = _table(wanted)
     elif isinstance(wanted, Mapping):
         table = dict(wanted)
     else:
@@ -95,6 +149,16 @@ def _metric(wanted: str | Mapping[str, Any] | Metric, k: int) -> Metric:
     if "k" not in table and _takes_k(str(table.get("name", ""))):
         table["k"] = k
     return cast(Metric, config.build("metric", table))
+
+
+def _table(wanted: str) -> dict[str, Any]:
+    """``name@k,option=value,…`` as a table; values are read as YAML."""
+    head, *options = wanted.split(",")
+    name, at, cut = head.strip().partition("@")
+    table: dict[str, Any] = {"name": IR_MEASURES.get(name, name)}
+    if at:
+        table["k"] = _cut(wanted, cut)
+    return config.override(table, options)
 
 
 def _takes_k(name: str) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,14 @@ class Timing:
 class Result:
     """The outcome of `ragkit.evaluate`.
 
-    scores: label of each metric ("EM", "answer R@5") to mean, low, high (shares, 0 to 1)
-        and n, the questions for which the metric has a meaning.
+    scores: label of each metric ("EM", "answer R@5") to mean or pooled figure, low, high
+        (shares, 0 to 1, where ``units`` says nothing else) and n, the questions for which the
+        metric has a meaning.
     values: the same labels to the numbers of all N questions, (N,) float64, NaN where the
         metric has no meaning.
     predictions: the N predictions, read from disk when asked where there is a folder.
+    statistics: of metrics whose figure is no mean (BLEU), the rows (N,S) that it is made of.
+    units: label to "share", or to the unit that a metric counts in ("nats").
     """
 
     scores: Mapping[str, Interval]
@@ -48,6 +51,8 @@ class Result:
     timing: Timing
     config: Mapping[str, Any]
     directory: Path | None = None
+    statistics: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, label: str) -> Interval:
         return self.scores[label]
@@ -61,6 +66,7 @@ class Result:
                     "low": _plain(score.low),
                     "high": _plain(score.high),
                     "n": score.n,
+                    "unit": self.units.get(label, "share"),
                 }
                 for label, score in self.scores.items()
             },
