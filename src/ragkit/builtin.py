@@ -105,10 +105,27 @@ def ragkit_tasks() -> list[Component]:
 @hookimpl
 def ragkit_metrics() -> list[Component]:
     where = "ragkit.evaluate.metrics"
+    extra = 'pip install "ragkit[metrics]"'
+    sacrebleu, rouge = ("sacrebleu",), ("rouge_score",)
     return [
         Component("em", f"{where}:ExactMatch", "exact match, as in SQuAD"),
         Component("f1", f"{where}:F1", "token F1, as in SQuAD"),
+        Component("label-accuracy", f"{where}:LabelAccuracy", "the right label, as in FEVER"),
+        Component("bleu", f"{where}:Bleu", "BLEU by sacrebleu", sacrebleu, extra),
+        Component("bleu-1", f"{where}:bleu_1", "BLEU of single words", sacrebleu, extra),
+        Component("rouge-l", f"{where}:RougeL", "longest common subsequence", rouge, extra),
+        Component("q-bleu-1", f"{where}:QBleu1", "how answerable a question is"),
+        Component("distinct", f"{where}:Distinct", "distinct over all n-grams"),
         Component("answer-recall", f"{where}:AnswerRecall", "an answer in the first k passages"),
+        Component("answer-absent", f"{where}:AnswerAbsent", "no answer in the first k passages"),
         Component("gold-recall", f"{where}:GoldRecall", "a gold passage in the first k"),
+        Component("r-precision", f"{where}:RPrecision", "gold passages among the first R"),
         Component("rr", f"{where}:ReciprocalRank", "reciprocal rank of the first gold passage"),
+        Component("ndcg", f"{where}:NDCG", "discounted gain over that of the best order"),
+        Component("kilt", f"{where}:Kilt", "another metric, where R-precision is 1"),
+        Component("unsupported", f"{where}:Unsupported", "right though no passage holds it"),
+        Component("ece", f"{where}:CalibrationError", "expected calibration error of p(y|x)"),
+        Component("brier", f"{where}:Brier", "square of p(y|x) minus right"),
+        Component("prior-entropy", f"{where}:PriorEntropy", "entropy of p(z|x) in nats"),
+        Component("posterior-rank", f"{where}:PosteriorRank", "rank averaged by p(z|x,y)"),
     ]

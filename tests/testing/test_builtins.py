@@ -9,7 +9,28 @@ import pytest
 
 import tiny
 from ragkit import registry
-from ragkit.evaluate.metrics import F1, AnswerRecall, ExactMatch, GoldRecall, ReciprocalRank
+from ragkit.evaluate.metrics import (
+    F1,
+    NDCG,
+    AnswerAbsent,
+    AnswerRecall,
+    Bleu,
+    Brier,
+    CalibrationError,
+    Distinct,
+    ExactMatch,
+    GoldRecall,
+    Kilt,
+    LabelAccuracy,
+    PosteriorRank,
+    PriorEntropy,
+    QBleu1,
+    ReciprocalRank,
+    RougeL,
+    RPrecision,
+    Unsupported,
+    bleu_1,
+)
 from ragkit.evaluate.tasks import JsonlTask
 from ragkit.generate.form import BERT
 from ragkit.generate.seq2seq import Seq2SeqGenerator
@@ -243,6 +264,126 @@ class TestReciprocalRank(MetricConformance):
 
     def make(self):
         return ReciprocalRank()
+
+
+class TestLabelAccuracy(MetricConformance):
+    component = "label-accuracy"
+    best = 1.0
+
+    def make(self):
+        return LabelAccuracy()
+
+
+class TestBleu(MetricConformance):
+    component = "bleu"
+    best = 1.0
+
+    def make(self):
+        return Bleu()
+
+
+class TestBleu1(MetricConformance):
+    component = "bleu-1"
+    best = 1.0
+
+    def make(self):
+        return bleu_1()
+
+
+class TestRougeL(MetricConformance):
+    component = "rouge-l"
+    best = 1.0
+
+    def make(self):
+        return RougeL()
+
+
+class TestQBleu1(MetricConformance):
+    component = "q-bleu-1"
+
+    def make(self):
+        return QBleu1()
+
+
+class TestDistinct(MetricConformance):
+    component = "distinct"
+    better = None  # varied answers are neither right nor wrong
+
+    def make(self):
+        return Distinct(n=1)
+
+
+class TestAnswerAbsent(MetricConformance):
+    component = "answer-absent"
+    better = "lower"
+    best = 0.0
+
+    def make(self):
+        return AnswerAbsent(k=3)
+
+
+class TestRPrecision(MetricConformance):
+    component = "r-precision"
+    best = 1.0
+
+    def make(self):
+        return RPrecision()
+
+
+class TestNDCG(MetricConformance):
+    component = "ndcg"
+    best = 1.0
+
+    def make(self):
+        return NDCG(k=3)
+
+
+class TestKilt(MetricConformance):
+    component = "kilt"
+    best = 1.0
+
+    def make(self):
+        return Kilt()
+
+
+class TestUnsupported(MetricConformance):
+    component = "unsupported"
+    better = None  # of questions whose answer is absent alone
+
+    def make(self):
+        return Unsupported()
+
+
+class TestCalibrationError(MetricConformance):
+    component = "ece"
+    better = None  # the kit's predictions are all of one p(y|x)
+
+    def make(self):
+        return CalibrationError()
+
+
+class TestBrier(MetricConformance):
+    component = "brier"
+    better = None  # the same
+
+    def make(self):
+        return Brier()
+
+
+class TestPriorEntropy(MetricConformance):
+    component = "prior-entropy"
+    better = None  # says nothing of right and wrong
+
+    def make(self):
+        return PriorEntropy()
+
+
+class TestPosteriorRank(MetricConformance):
+    component = "posterior-rank"
+    better = None  # the same
+
+    def make(self):
+        return PosteriorRank()
 
 
 class TestSameText(MetricConformance):

@@ -50,6 +50,20 @@ OWN: dict[tuple[str, str], dict[str, Any]] = {
     ("metric", "answer-recall"): {"best": 1.0},
     ("metric", "gold-recall"): {"best": 1.0},
     ("metric", "rr"): {"best": 1.0},
+    ("metric", "label-accuracy"): {"best": 1.0},
+    ("metric", "bleu"): {"best": 1.0},
+    ("metric", "bleu-1"): {"best": 1.0},
+    ("metric", "rouge-l"): {"best": 1.0},
+    ("metric", "distinct"): {"better": None},
+    ("metric", "answer-absent"): {"better": "lower", "best": 0.0},
+    ("metric", "r-precision"): {"best": 1.0},
+    ("metric", "ndcg"): {"best": 1.0},
+    ("metric", "kilt"): {"best": 1.0},
+    ("metric", "unsupported"): {"better": None},
+    ("metric", "ece"): {"better": None},
+    ("metric", "brier"): {"better": None},
+    ("metric", "prior-entropy"): {"better": None},
+    ("metric", "posterior-rank"): {"better": None},
 }
 """What ragkit's own components are held to beyond the defaults."""
 
