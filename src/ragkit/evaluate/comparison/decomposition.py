@@ -113,7 +113,7 @@ def decompose(
         known = ", ".join(get_args(Support))
         raise ConfigError(f"support is {support!r}; type one of {known}")
     if metric not in run.values:
-        near = nearest(metric, run.values)
+        near = nearest(metric, run.values) or "."
         raise UnknownName(
             f"{run.name} has no metric {metric!r}{near} Metrics: {', '.join(run.values)}"
         )
