@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from ragkit.convert.json_stream import objects
+from ragkit.convert.json_objects import objects
 from ragkit.convert.place import check_free, whole
 from ragkit.convert.report import Report
 from ragkit.errors import DataError

@@ -30,13 +30,18 @@ KINDS: dict[str, Any] = {
     "rag-sequence": RagSequenceForGeneration,
     "rag-token": RagTokenForGeneration,
 }
+_TEXTS = {
+    "Book": "it was written by her in spring",
+    "River": "the long river runs north",
+    "Year": "it was in 1984",
+    '"Harbour"': "ships leave at nine",
+    "Coal": "coal is black",
+    "Plum": "a plum is violet",
+}
 PASSAGES = [
-    Passage("a", "Book", "it was written by her in spring"),
-    Passage("b", "River", "the long river runs north"),
-    Passage("c", "Year", "it was in 1984"),
-    Passage("d", '"Harbour"', "ships leave at nine"),
-    Passage("e", "Coal", "coal is black"),
-    Passage("f", "Plum", "a plum is violet"),
+    # Of one length, since transformers' Thorough decoding attends to padding.
+    Passage(name, title, text.ljust(40 - len(title.strip('"')), "."))
+    for name, (title, text) in zip("abcdef", _TEXTS.items(), strict=True)
 ]
 QUESTIONS = ["who wrote it", "where is the river", "when"]
 TARGETS = ["she did", "in the north", "1984"]
@@ -115,7 +120,7 @@ def checkpoint(
             "decoder_start_token_id": reader.config.decoder_start_token_id,
             "n_docs": K,
             "retrieval_vector_size": projection or question.config.hidden_size,
-            "max_combined_length": 60,
+            "max_combined_length": 80,
             **settings,
         },
     )
@@ -152,23 +157,31 @@ def outputs(model: PreTrainedModel, retriever: RagRetriever, length: int = 10) -
     for question in QUESTIONS:
         asked = tiny.tokenizer()(question, return_tensors="pt")["input_ids"]
         context = _context(model, retriever, asked)
-        (row,) = model.generate(**context, n_docs=K, num_beams=1, max_length=length)
+        # A one-token candidate of RAG-Sequence has no prior in transformers.
+        (row,) = model.generate(
+            **context, n_docs=K, num_beams=1, max_length=length, min_new_tokens=2
+        )
         tokens = row.tolist()[1:]
         end = model.config.eos_token_id
-        tokens = tokens[: tokens.index(end) + 1] if end in tokens else tokens
-        found.append([token for token in tokens if token != 1])
+        found.append(tokens[: tokens.index(end) + 1] if end in tokens else tokens)
     return found
 
 
 def _context(model: PreTrainedModel, retriever: RagRetriever, asked: Tensor) -> dict[str, Tensor]:
     with torch.no_grad():
         q = model.question_encoder(asked)[0]
-    found = retriever(asked.numpy(), q.numpy(), n_docs=K, return_tensors="pt",
-                      prefix=getattr(model.generator.config, "prefix", None))
+    found = retriever(
+        asked.numpy(),
+        q.numpy(),
+        n_docs=K,
+        return_tensors="pt",
+        prefix=getattr(model.generator.config, "prefix", None),
+    )
     scores = torch.einsum("bd,bkd->bk", q, found["retrieved_doc_embeds"].float())
+    used = found["context_attention_mask"].bool().any(dim=0)
     return {
-        "context_input_ids": found["context_input_ids"],
-        "context_attention_mask": found["context_attention_mask"],
+        "context_input_ids": found["context_input_ids"][:, used],
+        "context_attention_mask": found["context_attention_mask"][:, used],
         "doc_scores": scores,
     }
 
