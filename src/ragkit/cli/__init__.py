@@ -21,6 +21,7 @@ VERBS = (
     "train",
     "ask",
     "evaluate",
+    "tasks",
     "convert",
     "components",
     "plugins",

@@ -30,10 +30,18 @@ def evaluate(
     model: Annotated[str, typer.Argument(help="Folder of a saved RAG, or its hub name.")],
     task: Annotated[str, typer.Argument(help="Questions: a .jsonl(.gz) file, or a folder.")],
     split: Annotated[str, typer.Option(help="Split, where the task is a folder.")] = "dev",
+    kind: Annotated[
+        str, typer.Option("--as", help="How to read it: jsonl, nq, fever,ways=2 … (ragkit tasks).")
+    ] = "jsonl",
+    paper: Annotated[
+        bool, typer.Option("--paper", help="Decode this task as the paper does: k, beams, search.")
+    ] = False,
     kb: Annotated[
         Path | None, typer.Option("--kb", help="Another knowledge base than the model's own.")
     ] = None,
-    k: Annotated[int, typer.Option("-k", "--k", help="Passages to read.")] = 5,
+    k: Annotated[
+        int | None, typer.Option("-k", "--k", help="Passages to read; 5, or with --paper its k.")
+    ] = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(
@@ -67,15 +75,17 @@ def evaluate(
     if closed_book and gold:
         raise ConfigError("--closed-book and --gold exclude each other; type one of them")
     from ragkit.evaluate.harness import evaluate as run
-    from ragkit.evaluate.tasks import JsonlTask
 
-    questions = JsonlTask(task)
+    questions = task_of(kind, task)
     answering = _model(model, kb, questions, split, closed_book, gold)
+    if paper:
+        paper_k, options = _as_paper(questions, answering, options)
+        k = paper_k if k is None else k
     result = run(
         answering,
         questions,
         split=split,
-        k=k,
+        k=5 if k is None else k,
         metrics=metric or None,
         directory=out,
         batch_size=batch_size,
@@ -90,6 +100,39 @@ def evaluate(
     else:
         terminal.show(score_table(result))
         terminal.show(_footer(result), style="dim")
+
+
+def task_of(kind: str, path: str) -> Any:
+    """A task as it is typed, ``fever,ways=2``, over a file or folder.
+
+    Raises `ConfigError` for what no task takes, `DataError` where the path is not there.
+    """
+    from ragkit import config
+
+    name, *options = kind.split(",")
+    return config.build("task", config.override({"name": name, "path": path}, options))
+
+
+def _as_paper(task: Any, model: Any, options: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """The paper's k and decoding options for a task; what is typed goes before them.
+
+    A marginalizer that knows two ways of adding up hypotheses is set to the paper's.
+    """
+    from ragkit import registry
+    from ragkit.evaluate.tasks import about_of
+
+    about = about_of(task)
+    known = {} if about is None else about.decoding
+    kind = type(model.marginalizer)
+    how = next((known[one] for one in known if registry.find("marginalizer", one) is kind), None)
+    if how is None:
+        raise ConfigError(
+            f"the paper says nothing of {task!r} with {kind.__name__}; leave --paper out, and "
+            f"type -k and -o"
+        )
+    if how.search is not None:
+        model.marginalizer.decoding = how.search
+    return how.k, {**how.options, **options}
 
 
 def score_table(result: Result) -> Table:

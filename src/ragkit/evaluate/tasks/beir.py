@@ -118,7 +118,7 @@ def judged(path: Path) -> Iterator[Example]:
             id=name,
             question=fields.text(record, "text", where),
             passage_ids=tuple(passage for passage, grade in right if grade > 0),
-            extra={"grades": dict(right)},
+            extra={"relevance": dict(right)},
         )
     if wanted:
         raise DataError(

@@ -177,7 +177,7 @@ def _kilt(record: Mapping[str, Any], where: str) -> Example:
         question=fields.text(record, "input", where),
         answers=tuple(_label(answer, where) for answer in answers),
         passage_ids=tuple(dict.fromkeys(page for one in pages for page in one)),
-        extra={"provenance": pages},
+        extra={"passage_sets": pages},
     )
 
 

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 from ragkit.errors import ConfigError, DataError, nearest
 from ragkit.evaluate.opening import plain_name
-from ragkit.evaluate.tasks.about import About
+from ragkit.evaluate.tasks.about import About, Layout
 from ragkit.protocols import Example
 
 Reader = Callable[[Path], Iterator[Example]]
@@ -131,6 +131,10 @@ class FileTask:
             return self._by_name(self.path)
         return self._in_folder(split)
 
+    def named(self) -> str:
+        """The split that the name of the file at ``path`` stands for; "" where for none."""
+        return next((split for _, split in self._called(self.path)), "")
+
     def there(self) -> dict[str, Found]:
         """The splits whose files are there."""
         names = self.splits or dict.fromkeys(
@@ -167,12 +171,15 @@ class FileTask:
 
     def _by_name(self, path: Path) -> Found:
         """A file with the number of questions that one of its name should have."""
-        named = plain_name(path)
+        known = (layout.known(split) for layout, split in self._called(path))
+        return Found((path,), next(known, ()))
+
+    def _called(self, path: Path) -> Iterator[tuple[Layout, str]]:
+        """The layouts and splits that a file is called after, alone."""
         for layout in self.about.layouts:
             for split, files in layout.files.items():
-                if len(files) == 1 and named in files[0].split("|"):
-                    return Found((path,), layout.known(split))
-        return Found((path,), ())
+                if len(files) == 1 and plain_name(path) in files[0].split("|"):
+                    yield layout, split
 
     def _in_folder(self, split: str) -> Found:
         partly = ""

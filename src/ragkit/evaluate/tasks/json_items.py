@@ -116,8 +116,8 @@ class _Text:
                 ) from None
             except RecursionError:
                 raise self.fault("JSON nested too deeply") from None
-            # A number at the end of a block may go on in the next.
-            if end == len(self._text) and not self._ended:
+            # A number near the end of a block may go on in the next: "1" of 1.5e+10.
+            if end >= len(self._text) - _LONGEST_TAIL and not self._ended:
                 self._more(double=True)
                 continue
             self.line += self._text.count("\n", self._at, end)

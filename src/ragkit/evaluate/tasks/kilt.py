@@ -1,6 +1,6 @@
 """KILT: eleven knowledge-intensive tasks in one form of lines, with the pages that prove them.
 
-``passage_ids`` are Wikipedia page ids; ``extra["provenance"]`` has the pages of each output
+``passage_ids`` are Wikipedia page ids; ``extra["passage_sets"]`` has the pages of each output
 by itself, as R-precision and KILT-scores need them. A test without answers can be asked, and
 has no scores. Knows nothing of models.
 """
@@ -40,13 +40,16 @@ _SIZES: dict[str, _Sizes] = {
 }
 _RETRIEVAL = ("r-precision", "gold-recall@5")
 _METRICS = {
-    **dict.fromkeys(("fever",), ("label-accuracy", *_RETRIEVAL)),
+    "fever": ("label-accuracy", *_RETRIEVAL, "kilt,of=label-accuracy"),
     **dict.fromkeys(
-        ("aidayago2", "wned", "cweb", "trex", "structured_zeroshot"), ("em", *_RETRIEVAL)
+        ("aidayago2", "wned", "cweb", "trex", "structured_zeroshot"), ("em", *_RETRIEVAL, "kilt")
     ),
-    **dict.fromkeys(("nq", "hotpotqa", "triviaqa"), ("em", "f1", *_RETRIEVAL)),
-    **dict.fromkeys(("eli5", "wow"), ("rouge-l", "f1", *_RETRIEVAL)),
+    **dict.fromkeys(
+        ("nq", "hotpotqa", "triviaqa"), ("em", "f1", *_RETRIEVAL, "kilt", "kilt,of=f1")
+    ),
+    **dict.fromkeys(("eli5", "wow"), ("rouge-l", "f1", *_RETRIEVAL, "kilt,of=rouge-l")),
 }
+"""Accuracy is exact match where the answers are names; KILT-scores count where R-precision is 1."""
 _LONG = ("eli5", "wow")
 
 
@@ -72,7 +75,7 @@ ABOUT = About(
     asked="input",
     target="the first answer",
     golds="the answers of all outputs",
-    metrics=("em", "f1", *_RETRIEVAL),
+    metrics=_METRICS["nq"],
     decoding=QA,
     notes=(
         f"task= one of {', '.join(_SIZES)}; known by the name of a file",
@@ -128,7 +131,7 @@ def inputs(path: Path) -> Iterator[Example]:
             question=_input(record, where),
             answers=answers,
             passage_ids=tuple(dict.fromkeys(page for one in pages for page in one)),
-            extra={"provenance": pages},
+            extra={"passage_sets": pages},
         )
 
 
