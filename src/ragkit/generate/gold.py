@@ -23,7 +23,7 @@ _FORGETFUL = frozenset(
 """Operations whose backward pass does not look at their output."""
 
 
-def _log_normalizer(logits: Tensor) -> Tensor:
+def log_normalizer(logits: Tensor) -> Tensor:
     """log Σ_v exp(logits), (R,) of float32 or better from (R,V) of any precision."""
     step = max(1, CHUNK // max(1, logits.shape[-1]))
     parts = [_wide(part).logsumexp(-1) for part in logits.split(step)]
@@ -38,7 +38,7 @@ def _wide(logits: Tensor) -> Tensor:
 class _Gold(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, tokens: Tensor, epsilon: float, in_place: bool) -> Tensor:
-        normalizer = _log_normalizer(logits)  # (R,)
+        normalizer = log_normalizer(logits)  # (R,)
         gold = _wide(logits.gather(-1, tokens[:, None])).squeeze(-1)  # (R,)
         ctx.save_for_backward(logits, tokens, normalizer)
         ctx.epsilon, ctx.in_place, ctx.spent = epsilon, in_place, False

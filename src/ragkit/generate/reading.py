@@ -7,6 +7,7 @@ log p(y_i|x,z,y_<i) of section 2.3 and nothing else.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +17,9 @@ from transformers.modeling_outputs import BaseModelOutput
 from ragkit.generate.attention import ragged
 from ragkit.generate.decoding import Seq2SeqDecoding
 from ragkit.generate.gold import gold_log_probabilities
+from ragkit.generate.head import logits_at
+from ragkit.generate.positions import at, can_be_given
+from ragkit.generate.prefixes import WORTH, Trees, Trie, log_probabilities
 from ragkit.generate.rows import Layout
 from ragkit.protocols import Targets
 
@@ -73,8 +77,10 @@ class Seq2SeqReading:
         inputs = torch.cat([start, tokens[:, :-1]], dim=1)  # (N,T) shifted right
         rows_at_once = len(layout.cells)
         if not torch.is_grad_enabled():  # nothing is kept, so logits need not be whole
-            vocabulary = self.model.get_output_embeddings().weight.shape[0]
-            rows_at_once = max(1, AT_ONCE // (length * vocabulary))
+            trees = self._trees(inputs, mask, layout, n_read) if epsilon == 0.0 else None
+            if trees is not None:
+                return self._score_trees(*trees, targets=tokens, mask=mask, out=out)
+            rows_at_once = self._at_once(length)
         for part in layout.split(rows_at_once):
             owner = part.cells // n_read  # (R,) which target each row scores
             logits = self._logits(inputs[owner], part)  # (R,T,V)
@@ -84,6 +90,48 @@ class Seq2SeqReading:
             gold = gold.masked_fill(~mask[owner], 0.0)
             out = out.index_copy(0, part.cells, gold)  # (N·M,T)
         return out.view(n_targets, n_read, length)
+
+    def _at_once(self, length: int) -> int:
+        """Rows of this length whose logits are held at once."""
+        vocabulary: int = self.model.get_output_embeddings().weight.shape[0]
+        return max(1, AT_ONCE // (length * vocabulary))
+
+    def _trees(
+        self, inputs: Tensor, mask: Tensor, layout: Layout, n_read: int
+    ) -> tuple[Trie, Trees] | None:
+        """The targets of each pair as trees, where that is less to read."""
+        alone = len(layout.cells) == len(layout.pairs)
+        if alone or not self.grouped or not can_be_given(self.model):
+            return None
+        needed = mask.flip(1).cummax(1).values.flip(1)  # (N,T) up to the last that counts
+        trie = Trie.of(inputs)
+        trees = Trees.of(layout, trie, needed, n_read)
+        return (
+            (trie, trees)
+            if trees.nodes.numel() <= WORTH * inputs[0].numel() * len(layout.cells)
+            else None
+        )
+
+    def _score_trees(
+        self, trie: Trie, trees: Trees, targets: Tensor, mask: Tensor, out: Tensor
+    ) -> Tensor:
+        """As `score_smoothed` without smoothing, into out (N·M,T)."""
+        n_targets = len(targets)
+        n_read = len(out) // n_targets
+        for part in trees.split(self._at_once(trees.nodes.shape[1])):
+            inputs, depth, sees = part.inputs(trie)
+            pairs, counts = torch.unique_consecutive(part.pair, return_counts=True)
+            states, source_mask = self.of_pairs(pairs)
+            real = (part.nodes >= 0).view(-1).nonzero().squeeze(-1)  # (E,)
+            with ragged(counts), at(self.model, depth) as options:
+                options["decoder_attention_mask"] = sees
+                logits = logits_at(  # (E,V)
+                    self.model, real, partial(self.run, states, source_mask, inputs, **options)
+                )
+            owner = part.cells // n_read
+            gold = log_probabilities(logits, part, targets[owner])  # (C,T)
+            out[part.cells] = gold.masked_fill(~mask[owner], 0.0).to(out.dtype)
+        return out.view(n_targets, n_read, -1)
 
     def start(self, rows: Tensor) -> Seq2SeqDecoding:
         """Begin N hypotheses, each against the M pairs of its row of rows (N,M)."""
@@ -107,7 +155,9 @@ class Seq2SeqReading:
             return self.states, self.mask
         return self.states.index_select(0, pairs), self.mask.index_select(0, pairs)
 
-    def run(self, states: Tensor, mask: Tensor, inputs: Tensor, cache: Any = None) -> Tensor:
+    def run(
+        self, states: Tensor, mask: Tensor, inputs: Tensor, cache: Any = None, **options: Tensor
+    ) -> Tensor:
         """Logits (R,L,V) of decoder inputs (R,L) over states (P,S,·)."""
         output = self.model(
             encoder_outputs=BaseModelOutput(last_hidden_state=states),
@@ -115,5 +165,6 @@ class Seq2SeqReading:
             decoder_input_ids=inputs,
             past_key_values=cache,
             use_cache=cache is not None,
+            **options,
         )
         return output.logits  # type: ignore[no-any-return]
