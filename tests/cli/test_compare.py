@@ -52,7 +52,8 @@ def test_the_tables(folders: list[str]) -> None:
     assert "\x1b[2J" not in found.stdout  # what steers a terminal is not printed
     row = next(line for line in lines if "rag-token" in line)
     assert row.split()[:3] == ["rag-token", "93.3", "+43.3"]
-    assert row.split()[-3:] == ["13", "17", "0"]
+    # The baseline is wrong where i is even, this one where i is 0 or 29.
+    assert row.split()[-3:] == ["14", "15", "1"]
     tables = [line for line in lines if not line.startswith(("30 questions", "Whose"))]
     assert max(map(len, tables)) <= 80
     assert "EM, won by rag-token: q2" in found.stdout

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ragkit.evaluate.comparison import Comparison
-    from ragkit.evaluate.comparison.written import Sheet
+    from ragkit.evaluate.comparison.sheets import Sheet
 
 
 class Supports(StrEnum):
@@ -121,14 +121,16 @@ def _table(sheet: Sheet, bold: list[bool] | None) -> Table:
 
     gap = 2 if Console().width >= 100 else 1
     table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="dim")
-    table.add_column(sheet.headings[1], overflow="fold")
-    for name in sheet.headings[2:]:
+    grouped = sheet.names == 2
+    table.add_column(sheet.headings[sheet.names - 1], overflow="fold")
+    for name in sheet.headings[sheet.names :]:
         table.add_column(name, justify="right", no_wrap=True)
     for number, row in enumerate(sheet.rows):
-        if row[0]:
+        if grouped and row[0]:
             table.add_row(Text(row[0], style="bold"))
         style = "bold" if bold and bold[number] else None
-        table.add_row(f" {row[1]}", *row[2:], style=style)
+        name = f" {row[1]}" if grouped else row[0]
+        table.add_row(name, *row[sheet.names :], style=style)
     return table
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import runs
 from ragkit.errors import ConfigError, CorruptError, DataError, RagkitError, UnknownName
-from ragkit.evaluate.comparison import Comparison, compare, open_runs, written
+from ragkit.evaluate.comparison import Comparison, compare, open_runs, sheets, written
 from ragkit.evaluate.comparison.statistics import Counts
 from ragkit.protocols import Example
 
@@ -351,5 +351,5 @@ def test_signs_of_markup_are_escaped(tmp_path: Path) -> None:
 
 
 def test_small_p_are_readable() -> None:
-    said = [written.probability(p) for p in (1.0, 0.0312, 0.00056, 1e-9, math.nan)]
+    said = [sheets.probability(p) for p in (1.0, 0.0312, 0.00056, 1e-9, math.nan)]
     assert said == ["1.000", "0.031", "0.0006", "<0.0001", "–"]

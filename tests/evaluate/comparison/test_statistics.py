@@ -19,7 +19,7 @@ from ragkit.evaluate.comparison.statistics import (
     effect_size,
     holm,
     permutation_test,
-    share_interval,
+    share_of,
     sign_test,
 )
 
@@ -161,7 +161,7 @@ def test_the_effect_size_is_the_paired_t_without_n() -> None:
 
 @pytest.mark.parametrize(("cases", "n"), [(0, 9), (3, 9), (9, 9), (200, 452)])
 def test_the_interval_of_a_share_is_where_its_tails_are_small(cases: int, n: int) -> None:
-    low, high = share_interval(cases, n, 0.9)
+    _, _, low, high = share_of(cases, n, 0.9)
     if cases:
         assert scipy.stats.binom.sf(cases - 1, n, low) == pytest.approx(0.05)
     else:
@@ -173,7 +173,8 @@ def test_the_interval_of_a_share_is_where_its_tails_are_small(cases: int, n: int
 
 
 def test_the_interval_of_nothing() -> None:
-    assert all(map(math.isnan, share_interval(0, 0, 0.95)))
+    found = share_of(0, 0, 0.95)
+    assert all(map(math.isnan, (found.share, found.low, found.high)))
 
 
 def test_rounding_wins_nothing() -> None:

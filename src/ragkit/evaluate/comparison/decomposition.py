@@ -25,26 +25,13 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from ragkit.errors import ConfigError, DataError, UnknownName, nearest
 from ragkit.evaluate.comparison.nearness import near_miss
-from ragkit.evaluate.comparison.statistics import share_interval
+from ragkit.evaluate.comparison.statistics import Share, share_of
 from ragkit.evaluate.comparison.stored import StoredRun
 from ragkit.evaluate.text import has_answer, has_pattern
 from ragkit.protocols import Example, Prediction
 
 Support = Literal["any", "answer", "passage"]
 KINDS = ("retrieval", "reader", "metric")
-
-
-class Share(NamedTuple):
-    """``cases`` of n with the ends of the exact interval of its share; NaN where n is 0."""
-
-    cases: int
-    n: int
-    low: float
-    high: float
-
-    @property
-    def share(self) -> float:
-        return self.cases / self.n if self.n else math.nan
 
 
 class Fault(NamedTuple):
@@ -84,8 +71,8 @@ class Decomposition:
             "questions": self.questions,
             "right": self.right,
             "wrong": self.questions - self.right,
-            "errors": {kind: _plain(share) for kind, share in self.errors.items()},
-            "right_unsupported": _plain(self.unsupported),
+            "errors": {kind: share.as_dict() for kind, share in self.errors.items()},
+            "right_unsupported": self.unsupported.as_dict(),
             "near_misses": dict(self.rules),
             "examples": [one._asdict() for kind in KINDS for one in self.of(kind)[:examples]],
         }
@@ -136,8 +123,8 @@ def decompose(
         metric=metric,
         questions=right + len(faults),
         right=right,
-        unsupported=_share(unsupported, right, confidence),
-        errors={kind: _share(kinds.count(kind), len(faults), confidence) for kind in KINDS},
+        unsupported=share_of(unsupported, right, confidence),
+        errors={kind: share_of(kinds.count(kind), len(faults), confidence) for kind in KINDS},
         rules=_counted([one.rule for one in faults if one.rule]),
         faults=faults,
     )
@@ -172,17 +159,6 @@ def _check_golds(run: StoredRun, support: Support) -> None:
             f"no question of {run.name} has a known passage; type support='any' (--support any), "
             f"or give passage_ids in the file of questions"
         )
-
-
-def _share(count: int, n: int, confidence: float) -> Share:
-    return Share(count, n, *share_interval(count, n, confidence))
-
-
-def _plain(share: Share) -> dict[str, Any]:
-    numbers = {"share": share.share, "low": share.low, "high": share.high}
-    return {"count": share.cases, "of": share.n} | {
-        name: None if math.isnan(value) else value for name, value in numbers.items()
-    }
 
 
 def _counted(rules: Sequence[str]) -> dict[str, int]:

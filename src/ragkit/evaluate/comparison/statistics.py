@@ -46,6 +46,26 @@ class Counts(NamedTuple):
     losses: int
 
 
+class Share(NamedTuple):
+    """``cases`` of n with the ends of the exact interval of its share; NaN where n is 0."""
+
+    cases: int
+    n: int
+    low: float
+    high: float
+
+    @property
+    def share(self) -> float:
+        return self.cases / self.n if self.n else math.nan
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain Python for JSON."""
+        numbers = {"share": self.share, "low": self.low, "high": self.high}
+        return {"count": self.cases, "of": self.n} | {
+            name: None if math.isnan(value) else value for name, value in numbers.items()
+        }
+
+
 def permutation_test(differences: ArrayLike, *, draws: int = 10_000, seed: int = 0) -> Outcome:
     """Two-sided p of paired differences (n,), NaNs left out; 1 where all are zero.
 
@@ -91,14 +111,14 @@ def sign_test(wins: int, losses: int) -> float:
     return float(binomtest(wins, wins + losses, 0.5).pvalue)
 
 
-def share_interval(count: int, n: int, confidence: float) -> tuple[float, float]:
-    """Exact (Clopper–Pearson) interval of the share count / n; NaNs where n is 0."""
+def share_of(cases: int, n: int, confidence: float) -> Share:
+    """The share cases / n with its exact (Clopper–Pearson) interval; NaNs where n is 0."""
     if n == 0:
-        return math.nan, math.nan
+        return Share(cases, n, math.nan, math.nan)
     from scipy.stats import binomtest
 
-    found = binomtest(count, n).proportion_ci(confidence, method="exact")
-    return float(found.low), float(found.high)
+    found = binomtest(cases, n).proportion_ci(confidence, method="exact")
+    return Share(cases, n, float(found.low), float(found.high))
 
 
 def effect_size(differences: ArrayLike) -> float:
