@@ -7,14 +7,19 @@ Knows nothing of which pages there are.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shlex
 import subprocess
 import sys
 import sysconfig
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
+
+from ragkit import cli
 
 ANY = "…"
 """Stands for the rest of a line, or, alone on a line, for any number of lines."""
@@ -40,6 +45,14 @@ class Command(NamedTuple):
     shown: str
 
 
+class Done(NamedTuple):
+    """What came of a command."""
+
+    status: int
+    out: str
+    err: str
+
+
 def blocks(page: Path, language: str | None = None) -> list[Block]:
     """All fenced blocks of a page, or those of a language, in order."""
     text = page.read_text(encoding="utf-8")
@@ -51,6 +64,14 @@ def blocks(page: Path, language: str | None = None) -> list[Block]:
         line = text[: match.start(4)].count("\n") + 1
         found.append(Block(match[2], title[1] if title else "", line, body))
     return [one for one in found if language in (None, one.language)]
+
+
+def follows(block: Block, before: Block | None) -> bool:
+    """Whether nothing but blank lines stands between two blocks, the first being Python."""
+    if before is None or before.language != "python":
+        return False
+    end = before.line + before.text.count("\n")
+    return block.line - 1 - end <= 2
 
 
 def commands(text: str) -> list[Command]:
@@ -87,9 +108,11 @@ def change(file: Path, text: str) -> None:
 
 
 class Shell:
-    """Types commands in a folder, in an environment of its own that sees what is installed.
+    """Types commands in a folder, in an environment that sees what is installed.
 
-    Only what is listed in `_real` may be typed. Nothing is fetched: pip takes what is there.
+    Only what is listed in `_real` may be typed. Nothing is fetched: pip takes what is there. Until
+    the page installs or runs something, there is no environment of its own to be made, and
+    ``ragkit`` is the function behind that command, called in this process.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -98,11 +121,24 @@ class Shell:
 
     def type(self, command: Command) -> None:
         """Run a command; its status and its output must be what the page says."""
-        words = shlex.split(command.typed)
+        said, out = f"$ {command.typed}\n", ""
+        chain = [shlex.split(one) for one in command.typed.split(" && ")]
+        for words in chain:
+            done = self._done(words)
+            said += f"{done.out}\n{done.err}"
+            out += done.out
+            failed = done.status != 0
+            meant = words is chain[-1] and command.comment.endswith(FAILS)
+            assert failed == meant, said
+        if command.shown:
+            assert matches(command.shown, out), f"{said}\nbut the page shows\n{command.shown}"
+
+    def _done(self, words: list[str]) -> Done:
         if words[0] == "cd":
             self.folder = (self.folder / words[1]).resolve()
-            assert self.folder.is_dir()
-            return
+            return Done(0 if self.folder.is_dir() else 1, "", str(self.folder))
+        if words[0] == "ragkit" and self.python is None:
+            return _called(words, self.folder)
         done = subprocess.run(
             self._real(words),
             cwd=self.folder,
@@ -112,18 +148,13 @@ class Shell:
             timeout=200,
             check=False,
         )
-        failed = done.returncode != 0
-        said = f"$ {command.typed}\n{done.stdout}\n{done.stderr}"
-        assert failed == command.comment.endswith(FAILS), said
-        if command.shown:
-            assert matches(command.shown, done.stdout), (
-                f"{said}\nbut the page shows\n{command.shown}"
-            )
+        return Done(done.returncode, done.stdout, done.stderr)
 
     def _real(self, words: list[str]) -> list[str]:
         python = str(self._made())
         if words[0] == "ragkit":
-            return [python, "-c", "from ragkit.cli import main; main()", *words[1:]]
+            start = "import sys; from ragkit.cli import main; sys.argv[0] = 'ragkit'; main()"
+            return [python, "-c", start, *words[1:]]
         if words[0] == "pytest":
             return [python, "-m", "pytest", "-p", "no:cacheprovider", *words[1:]]
         if words[0] == "python":
@@ -144,6 +175,23 @@ class Shell:
             site = home / "lib" / version / "site-packages"
             (site / "surrounding.pth").write_text(f"import site; site.addsitedir({here!r})\n")
         return self.python
+
+
+def _called(words: list[str], folder: Path) -> Done:
+    """The command ``ragkit`` without a process of its own: modules are loaded already."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        chdir(folder),
+        mock.patch.dict(os.environ, _surroundings(), clear=True),
+        mock.patch.object(sys, "argv", words),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        try:
+            cli.main()
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    return Done(status, out.getvalue(), err.getvalue())
 
 
 def _surroundings() -> dict[str, str]:
