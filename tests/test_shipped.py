@@ -168,7 +168,7 @@ def test_a_folder_goes_before_a_name_and_a_name_before_the_hub(
     (tmp_path / "fine").mkdir()
     assert persist._find("fine", {}) == Path("fine")
     assert persist._find("owner/fine", {}) == Path("hub/owner/fine")
-    for wrong in ("./absent", "a/b/c", str(tmp_path / "absent")):
+    for wrong in ("./absent", "absent/", "a/b/c", str(tmp_path / "absent")):
         with pytest.raises(ConfigError, match="there is no folder"):
             persist._find(wrong, {})
     with pytest.raises(RagkitError, match="'fine'"):

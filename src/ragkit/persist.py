@@ -98,7 +98,8 @@ def _find(model_id: str, hub: dict[str, Any]) -> Path:
     directory = Path(model_id)
     if directory.is_dir():
         return directory
-    if model_id.startswith((".", "~")) or directory.is_absolute() or model_id.count("/") > 1:
+    like_a_path = model_id.startswith((".", "~")) or model_id.endswith(("/", "\\"))
+    if like_a_path or directory.is_absolute() or model_id.count("/") > 1:
         raise ConfigError(
             f"there is no folder {model_id!r}; give one that RAG.save_pretrained wrote, the name "
             "of an installed model, or a hub name such as 'owner/model'"
