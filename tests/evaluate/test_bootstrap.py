@@ -13,7 +13,13 @@ from scipy import stats
 
 from ragkit.errors import DataError
 from ragkit.evaluate import bootstrap
-from ragkit.evaluate.bootstrap import interval, paired_interval
+from ragkit.evaluate.bootstrap import (
+    interval,
+    paired_interval,
+    paired_pooled_interval,
+    pooled_interval,
+    resampled_sums,
+)
 
 SHARES = st.floats(0, 1, allow_subnormal=False)
 VALUES = arrays.arrays(np.float64, st.integers(1, 40), elements=SHARES)
@@ -114,6 +120,83 @@ def test_paired_difference_sees_what_two_intervals_do_not() -> None:
 
 def test_paired_counts_questions_known_on_both_sides() -> None:
     assert paired_interval([1.0, math.nan, 0.0], [0.0, 1.0, math.nan]).n == 1
+
+
+# -------------------------------------------------------------------- pooled figures
+
+
+def ratio(sums: np.ndarray) -> np.ndarray:
+    return sums[:, 0] / sums[:, 1]
+
+
+def as_statistics(values: np.ndarray) -> np.ndarray:
+    """Statistics (n,2) whose pooled ratio is the mean; NaN where a value is."""
+    return np.stack([values, np.where(np.isnan(values), np.nan, 1.0)], axis=1)
+
+
+@given(VALUES, st.integers(0, 3))
+def test_a_mean_may_as_well_be_pooled(values: np.ndarray, seed: int) -> None:
+    found = pooled_interval(as_statistics(values), ratio, resamples=100, seed=seed)
+    assert found == pytest.approx(interval(values, resamples=100, seed=seed))
+
+
+def test_a_pooled_ratio_against_scipy() -> None:
+    rng = np.random.default_rng(9)
+    rows = np.stack([rng.poisson(3, 200), rng.poisson(9, 200) + 1], axis=1).astype(np.float64)
+    ours = pooled_interval(rows, ratio, resamples=4000, confidence=0.9)
+    theirs = stats.bootstrap(
+        (rows[:, 0], rows[:, 1]),
+        lambda a, b, axis: a.sum(axis=axis) / b.sum(axis=axis),
+        paired=True,
+        method="percentile",
+        n_resamples=4000,
+        confidence_level=0.9,
+        rng=np.random.default_rng(2),
+    )
+    assert ours.mean == pytest.approx(rows[:, 0].sum() / rows[:, 1].sum())
+    spread = float(theirs.standard_error)
+    assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.15 * spread)
+    assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=0.15 * spread)
+
+
+def test_resampled_sums_are_sums_of_the_rows_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.random.default_rng(1).random((23, 3))
+    drawn = np.random.default_rng(5).integers(0, 23, (40, 23))
+    whole = resampled_sums(rows, resamples=40, seed=5)
+    assert whole == pytest.approx(rows[drawn].sum(axis=1))
+    monkeypatch.setattr(bootstrap, "_BLOCK", 23 * 7)
+    assert resampled_sums(rows, resamples=40, seed=5) == pytest.approx(whole)
+
+
+def test_pooled_rows_that_are_not_known_are_not_counted() -> None:
+    rows = as_statistics(np.array([1.0, math.nan, 0.0]))
+    assert pooled_interval(rows, ratio)[3] == 2
+    empty = pooled_interval(rows[1:2], ratio)
+    assert empty.n == 0
+    assert math.isnan(empty.mean)
+
+
+def test_paired_pooled_differences() -> None:
+    rng = np.random.default_rng(2)
+    first, second = rng.random(80), rng.random(80)
+    second[3] = math.nan
+    found = paired_pooled_interval(as_statistics(first), as_statistics(second), ratio)
+    assert found == pytest.approx(paired_interval(first, second))
+    same = paired_pooled_interval(as_statistics(first), as_statistics(first), ratio)
+    assert same[:3] == (0, 0, 0)
+    with pytest.raises(DataError, match=r"are \(80, 2\) and \(79, 2\); evaluate both on the same"):
+        paired_pooled_interval(as_statistics(first), as_statistics(second[1:]), ratio)
+
+
+def test_a_metric_may_say_where_its_interval_ends() -> None:
+    rows = as_statistics(np.array([0.0, 1.0, 1.0]))
+
+    def ends(totals: np.ndarray, resampled: np.ndarray, tail: float) -> tuple[float, float]:
+        assert (totals.tolist(), resampled.shape) == ([2, 3], (50, 2))
+        return tail, 1 - tail
+
+    found = pooled_interval(rows, ratio, ends=ends, resamples=50, confidence=0.8)
+    assert found == pytest.approx((2 / 3, 0.1, 0.9, 3))
 
 
 @pytest.mark.parametrize(
