@@ -29,13 +29,16 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 BESIDE = [*sorted(ROOT.glob("plugins/*/README.md")), *sorted(ROOT.glob("benchmarks/*/README.md"))]
-"""Pages whose commands are only looked at; Python of plugins is run by their own tests."""
+"""Pages whose commands are only looked at; Python of plugins is run by their own tests, but for:"""
+EXAMPLE = ROOT / "plugins" / "ragkit-example" / "README.md"
+SHIPPED = ROOT / "plugins" / "ragkit-tiny" / "README.md"
 NEEDS = {
     "ragkit_bm25": "ragkit_bm25",
     "hybrid": "ragkit_bm25",
     "ragkit_causal_lm": "ragkit_causal_lm",
     "ragkit_fid": "ragkit_fid",
     "hnswlib": "ragkit_hnswlib",
+    "ragkit-example": "ragkit_example",
     "sklearn": "sklearn",
     "pip wheel": "hatchling",
     "pip install -e": "hatchling",
@@ -108,7 +111,8 @@ def test_tutorials_can_be_followed(
 
 
 @pytest.mark.parametrize(
-    "page", named([page for page in having("python", "console") if page not in TUTORIALS])
+    "page",
+    named([*(page for page in having("python", "console") if page not in TUTORIALS), SHIPPED]),
 )
 def test_pages_can_be_followed(
     page: Path, session: Path, capsys: pytest.CaptureFixture[str]
@@ -117,6 +121,15 @@ def test_pages_can_be_followed(
     skip_without_plugins(page)
     _follow(page, session, capsys)
     assert session == Path.cwd()
+
+
+def test_the_example_of_a_plugin_runs() -> None:
+    """What it has typed is typed by the tutorial that ends in it."""
+    skip_without_plugins(EXAMPLE)
+    names: dict[str, Any] = {}
+    for block in blocks(EXAMPLE, "python"):
+        _run(EXAMPLE, block, names)
+    assert len(names["index"]) == 0
 
 
 def _follow(page: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -201,6 +214,13 @@ def test_what_is_shown_is_compared() -> None:
     (one, two) = commands("$ ragkit ask \\\n  --k 2    # it fails\nshown\n$ cd kb\n")
     assert one == ("ragkit ask    --k 2", "it fails", "shown")
     assert two == ("cd kb", "", "")
+
+
+def test_output_is_right_below() -> None:
+    assert follows(Block("text", "", 7, "3\n"), Block("python", "", 3, "print(3)\n"))
+    assert not follows(Block("text", "", 9, "x\n"), Block("python", "", 3, "print(3)\n"))
+    assert not follows(Block("text", "", 7, "x\n"), Block("yaml", "", 3, "a: 3\n"))
+    assert not follows(Block("text", "", 7, "x\n"), None)
 
 
 @pytest.mark.usefixtures("session")
