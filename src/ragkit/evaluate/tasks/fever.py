@@ -203,7 +203,7 @@ def _own(record: Mapping[str, Any], where: str) -> Example:
 
 def _label(value: Any, where: str) -> str:
     if value not in LABELS:
-        near = nearest(str(value), LABELS)
+        near = nearest(str(value).upper(), LABELS)
         raise DataError(
             f"{where}: the label is {value!r:.60}{near}; it must be one of {', '.join(LABELS)}"
         )
