@@ -8,6 +8,7 @@ become empty stand-ins that run nothing (Karpukhin et al. 2020; section 2.2 of t
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,10 @@ _HEAD = 64
 """Dimensions of one attention head in every BERT that DPR was trained from."""
 _REST = ("optimizer_dict", "scheduler_dict", "offset", "epoch")
 _TRIES = 40
+_CONTAINERS: dict[str, Any] = {
+    "collections.defaultdict": defaultdict,
+    **{f"builtins.{kind.__name__}": kind for kind in (dict, list, int, float, str, bool)},
+}
 
 
 def from_dpr(
@@ -123,29 +128,12 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _harmless(name: str) -> bool:
-    return name.startswith("omegaconf.") or name in (
-        "typing.Any",
-        "collections.defaultdict",
-        "builtins.dict",
-        "builtins.list",
-        "builtins.int",
-        "builtins.str",
-        "builtins.float",
-        "builtins.bool",
-    )
+    return name in _CONTAINERS or name == "typing.Any" or name.startswith("omegaconf.")
 
 
 def _stand_in(name: str) -> Any:
     """Containers are themselves; for all else a class of its own that keeps and does nothing."""
-    known = {"builtins.dict": dict, "builtins.list": list, "builtins.int": int}
-    known |= {"builtins.str": str, "builtins.float": float, "builtins.bool": bool}
-    if name in known:
-        return known[name]
-    if name == "collections.defaultdict":
-        from collections import defaultdict
-
-        return defaultdict
-    return type(name.rpartition(".")[2], (Inert,), {})
+    return _CONTAINERS.get(name) or type(name.rpartition(".")[2], (Inert,), {})
 
 
 def plain(value: Any) -> Any:

@@ -36,7 +36,7 @@ class StoredVectors:
     Vectors are looked up by passage id, a shard of the source at a time, in the source's order.
     """
 
-    def __init__(self, source: Source, encoder: Encoder, shard: int = SHARD) -> None:
+    def __init__(self, source: Source, encoder: Encoder, shard: int) -> None:
         self._source, self._shard = source, shard
         self._fingerprint = encoder.fingerprint
         self._rows: dict[str, int] = {}
@@ -136,7 +136,7 @@ def to_knowledge_base(
     _compare(found, encoder, sample, report)
     base = KnowledgeBase.build(
         found.passages(),
-        StoredVectors(found, encoder),
+        StoredVectors(found, encoder, SHARD),
         index,
         out,
         generator=generator,

@@ -119,6 +119,8 @@ def _refusal(path: Path, error: Exception) -> DataError:
     if "Unsupported" in text or "weights_only" in text.lower().replace(" ", "_"):
         which = next((line.strip() for line in text.split("\n") if "GLOBAL" in line), "")
         named = which.partition("GLOBAL ")[2].split(" ")[0].strip("`'\"")
+        if named and "." not in named:
+            named = f"builtins.{named}"  # as PyTorch's list of what is let through has it
         if named:
             return ForeignObject(
                 f"{path.name} holds more than weights: it asks for {named}, and what is in such "
