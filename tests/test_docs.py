@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,25 @@ def test_ragkit_in_this_process_is_the_command(tmp_path: Path) -> None:
     assert shell.python is not None
     assert here == [shell._done(words) for words in typed]
     assert [done.status for done in here] == [0, 2]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "make tests",
+        "pip install ragkit[tinny]",
+        "pip install ragkit-nobody-wrote",
+        "torchrun --nproc-per-nod 4 --nowhere train.py",
+        "python benchmarks/squad_retrieval.py --wrok build",
+        "NOBODY_READS=this python benchmarks/squad_retrieval.py --work build",
+        "ragkit aks",
+        "ragkit ask --knowledge-base kb",
+        "cd kb && curl ragkit",
+    ],
+)
+def test_a_wrong_command_is_noticed(typed: str) -> None:
+    with pytest.raises((AssertionError, SystemExit, metadata.PackageNotFoundError)):
+        look(typed)
 
 
 def test_what_is_shown_is_compared() -> None:
