@@ -54,6 +54,7 @@ from ragkit.testing import (
     TaskConformance,
 )
 from ragkit.train.objectives import Marginal
+from testing import test_tasks
 from testing.right import BruteIndex, ListTask, SameText, WordEncoder, WordRetriever
 
 # ---------------------------------------------------------------------- encoders
@@ -397,7 +398,7 @@ class TestSameText(MetricConformance):
 def test_no_component_of_ragkit_is_forgotten() -> None:
     held = {
         (one.role, one.component)
-        for name, one in globals().items()
+        for name, one in [*globals().items(), *vars(test_tasks).items()]
         if name.startswith("Test") and issubclass(one, Conformance)
     }
     for listing in registry.components():
