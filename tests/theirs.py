@@ -85,7 +85,10 @@ def dataset(path: Path, found: np.ndarray, ids: bool = True, **more: Any) -> Pat
 
 
 def index(path: Path, found: np.ndarray, made: Any) -> Path:
-    made.add(found)
+    if isinstance(made, faiss.IndexIDMap):
+        made.add_with_ids(found, np.arange(len(found)))
+    else:
+        made.add(found)
     faiss.write_index(made, str(path))
     return path
 

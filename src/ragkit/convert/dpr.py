@@ -291,10 +291,11 @@ def _tokenizer(path: Path, name: Any) -> PreTrainedTokenizerBase:
 
 
 def _check_vocabulary(words: PreTrainedTokenizerBase, tower: PreTrainedModel, name: Any) -> None:
-    if len(words) > tower.config.vocab_size:
+    size = tower.config.vocab_size
+    if not size / 2 <= len(words) <= size:  # transformers makes an empty one of no file
         raise ConfigError(
-            f"the tokenizer of {str(name)!r} has {len(words)} tokens and the towers "
-            f"{tower.config.vocab_size}; give the one that the checkpoint was trained with"
+            f"the tokenizer of {str(name)!r} has {len(words)} tokens and the towers {size}; give "
+            "base= (--base) a folder with the one that the checkpoint was trained with"
         )
 
 

@@ -239,6 +239,7 @@ def _tokenizer(config: HfRagConfig, part: str) -> PreTrainedTokenizerBase:
         raise ConfigError(
             f"no tokenizer could be read from {folder}: {first[:200]}. Is the download complete?"
         ) from error
+    models.check_words(found, getattr(config, part).vocab_size, folder)
     return found
 
 

@@ -10,7 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForSeq2SeqLM, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoModelForSeq2SeqLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from ragkit.errors import ConfigError, DataError
 from ragkit.progress import quiet
@@ -60,3 +65,15 @@ def seq2seq_kind(config: PreTrainedConfig) -> Any:
             f"the generator is {config.model_type!r}, and no encoder-decoder that transformers "
             "makes; ragkit converts those alone"
         ) from error
+
+
+def check_words(words: PreTrainedTokenizerBase, size: int, where: object) -> None:
+    """Raises `ConfigError` where a tokenizer has not the words of a model with ``size`` ids.
+
+    transformers makes an empty one where the file of its vocabulary is missing.
+    """
+    if len(words) * 2 < size:
+        raise ConfigError(
+            f"the tokenizer of {where} has {len(words)} tokens, and the model {size}; is the "
+            "download complete, with the file of its vocabulary?"
+        )
