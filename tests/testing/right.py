@@ -236,3 +236,34 @@ class SameText:
         if not example.answers:
             return float("nan")
         return float(prediction.text in example.answers)
+
+
+class WordShare:
+    """The share of the words of all answers together that are in a gold."""
+
+    label = "words"
+
+    def __call__(
+        self, predictions: Sequence[Prediction], examples: Sequence[Example]
+    ) -> list[float]:
+        return [float(one) for one in self.pooled(self.statistics(predictions, examples))]
+
+    def statistics(
+        self, predictions: Sequence[Prediction], examples: Sequence[Example]
+    ) -> np.ndarray:
+        rows = [self.row(*pair) for pair in zip(predictions, examples, strict=True)]
+        return np.array(rows, dtype=np.float64).reshape(-1, 2)
+
+    def pooled(self, totals: np.ndarray) -> np.ndarray:
+        return totals[:, 0] / totals[:, 1]
+
+    def ends(self, totals: np.ndarray, resampled: np.ndarray, tail: float) -> tuple[float, float]:
+        found = self.pooled(totals[None])[0]
+        low, high = np.quantile(self.pooled(resampled), [tail, 1 - tail])
+        return min(low, found), max(high, found)
+
+    def row(self, prediction: Prediction, example: Example) -> tuple[float, float]:
+        words, golds = prediction.text.split(), " ".join(example.answers).split()
+        if not words or not golds:
+            return float("nan"), float("nan")
+        return sum(word in golds for word in words), len(words)

@@ -55,7 +55,14 @@ from ragkit.testing import (
 )
 from ragkit.train.objectives import Marginal
 from testing import test_tasks
-from testing.right import BruteIndex, ListTask, SameText, WordEncoder, WordRetriever
+from testing.right import (
+    BruteIndex,
+    ListTask,
+    SameText,
+    WordEncoder,
+    WordRetriever,
+    WordShare,
+)
 
 # ---------------------------------------------------------------------- encoders
 
@@ -390,6 +397,13 @@ class TestPosteriorRank(MetricConformance):
 class TestSameText(MetricConformance):
     def make(self):
         return SameText()
+
+
+class TestWordShare(MetricConformance):
+    best = 1.0
+
+    def make(self):
+        return WordShare()
 
 
 # -------------------------------------------------------------------- all of them

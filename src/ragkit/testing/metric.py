@@ -1,6 +1,7 @@
 """The laws of a metric: one plain number for each prediction, of that prediction alone.
 
-Knows `ragkit.protocols.Metric`; no model, no file, no average.
+A figure that is no mean is made of sums of rows, one for each prediction. Knows
+`ragkit.protocols.Metric`; no model, no file.
 """
 
 from __future__ import annotations
@@ -9,9 +10,13 @@ import copy
 import math
 from typing import Any, ClassVar, Literal
 
-from ragkit.protocols import Example, Passage, Prediction
+import numpy as np
+from numpy.typing import NDArray
+
+from ragkit.evaluate.bootstrap import resampled_sums
+from ragkit.protocols import Example, Passage, Prediction, SupportsEnds, SupportsPooling
 from ragkit.testing import samples
-from ragkit.testing.asserting import attempt, must, unchanged
+from ragkit.testing.asserting import attempt, must, same, unchanged
 from ragkit.testing.kit import Conformance
 
 
@@ -138,7 +143,76 @@ class MetricConformance(Conformance):
             f"label is {label!r}; give a short text, as in 'EM', or leave it out",
         )
 
+    # ----------------------------------------------------------------- pooled figures
+
+    def test_statistics(self) -> None:
+        """SupportsPooling: a row for each prediction, all NaN where its number is NaN."""
+        metric, (predictions, examples) = self.made(), _cases()
+        self.needs(metric, SupportsPooling)
+        with self.declared(metric, SupportsPooling):
+            rows = metric.statistics(predictions, examples)
+            none = metric.statistics([], [])
+            back = metric.statistics(predictions[::-1], examples[::-1])
+        must(
+            isinstance(rows, np.ndarray) and rows.ndim == 2 and len(rows) == len(predictions),
+            f"statistics of {len(predictions)} predictions are {type(rows).__name__} of shape "
+            f"{np.shape(rows)}; give an array (N,S), a row for each",
+        )
+        must(
+            np.shape(none) == (0, rows.shape[1]),
+            f"statistics of no predictions have shape {np.shape(none)}; give (0,{rows.shape[1]})",
+        )
+        unknown = np.isnan(metric(predictions, examples))
+        must(
+            bool((np.isnan(rows) == unknown[:, None]).all()),
+            f"rows are NaN at {np.isnan(rows).any(axis=1).tolist()}, and numbers at "
+            f"{unknown.tolist()}; a row must be all NaN where the number is NaN, and only there",
+        )
+        same(back[::-1], rows, self.tolerance, "predictions in another order have other statistics")
+
+    def test_pooled(self) -> None:
+        """SupportsPooling: the sums of several sets have the figure of each, a finite number."""
+        metric = self.made()
+        self.needs(metric, SupportsPooling)
+        known = self._known(metric)
+        sums = np.stack([known.sum(axis=0), known[0], known[-1], 2 * known.sum(axis=0)])  # (R,S)
+        with self.declared(metric, SupportsPooling):
+            found = metric.pooled(sums)
+            alone = [metric.pooled(one[None]) for one in sums]
+        must(
+            np.shape(found) == (len(sums),) and all(np.shape(one) == (1,) for one in alone),
+            f"pooled of sums {sums.shape} has shape {np.shape(found)}; one figure for each, (R,)",
+        )
+        must(
+            bool(np.isfinite(found).all()),
+            f"pooled gave {np.asarray(found).tolist()}; a sum of rows that are known must have a "
+            "finite figure",
+        )
+        same(found, np.concatenate(alone), self.tolerance, "sums alone have another figure")
+
+    def test_ends(self) -> None:
+        """SupportsEnds: the interval holds the figure, and is wider where less is left out."""
+        metric = self.made()
+        self.needs(metric, SupportsEnds)
+        known = self._known(metric)
+        totals, sums = known.sum(axis=0), resampled_sums(known, resamples=200, seed=0)
+        with self.declared(metric, SupportsEnds):
+            figure = float(metric.pooled(totals[None])[0])
+            low, high = metric.ends(totals, sums, 0.25)
+            lower, higher = metric.ends(totals, sums, 0.025)
+        must(
+            lower <= low <= figure <= high <= higher,
+            f"the figure is {figure}, its interval {low} to {high} with a quarter left out at "
+            f"either end, and {lower} to {higher} with a fortieth; each must hold the one within",
+        )
+
     # ------------------------------------------------------------------------ helpers
+
+    def _known(self, metric: Any) -> NDArray[np.float64]:
+        with attempt("statistics", "it must return an array (N,S)"):
+            rows: NDArray[np.float64] = metric.statistics(*_cases())
+        known = rows[~np.isnan(rows).any(axis=1)]
+        return known if len(known) else self.skip("no sample has a meaning under these options")
 
     def _one(self, prediction: Prediction, example: Example) -> float:
         with attempt("metric(predictions, examples)", "it must return a list of floats"):

@@ -11,7 +11,7 @@ import torch
 from ragkit.protocols import Example
 from ragkit.testing import MetricConformance, ObjectiveConformance, TaskConformance
 from ragkit.train.objectives import Marginal
-from testing.right import ListTask, SameText
+from testing.right import ListTask, SameText, WordShare
 from testing.wrong.record import Wrong
 
 # --------------------------------------------------------------------- objectives
@@ -265,6 +265,62 @@ def task(title, kind, check, fault, advice) -> Wrong:
     return Wrong(title, TaskConformance, lambda kit: kind(), check, fault, advice)
 
 
+class ShortRows(WordShare):
+    def statistics(self, predictions, examples):
+        return super().statistics(predictions, examples)[1:]
+
+    def __call__(self, predictions, examples):
+        return [0.0 for _ in zip(predictions, examples, strict=True)]
+
+
+class Flat(WordShare):
+    def statistics(self, predictions, examples):
+        return super().statistics(predictions, examples)[:, 0]
+
+
+class OneColumnOfNone(WordShare):
+    def statistics(self, predictions, examples):
+        rows = super().statistics(predictions, examples)
+        return rows if len(rows) else np.zeros((0, 1))
+
+
+class ZeroWhereUnknown(WordShare):
+    def statistics(self, predictions, examples):
+        return np.nan_to_num(super().statistics(predictions, examples))
+
+    def __call__(self, predictions, examples):
+        return WordShare()(predictions, examples)
+
+
+class ByPosition(WordShare):
+    def statistics(self, predictions, examples):
+        rows = super().statistics(predictions, examples)
+        return rows + np.arange(len(rows))[:, None]
+
+
+class OneFigure(WordShare):
+    def pooled(self, totals):
+        return np.mean(totals[:, 0] / totals[:, 1])
+
+
+class Together(WordShare):
+    """Sets of questions that are compared with one another."""
+
+    def pooled(self, totals):
+        return totals[:, 0] / totals[:, 1].max()
+
+
+class Endless(WordShare):
+    def pooled(self, totals):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return totals[:, 0] / (totals[:, 1] - totals[:, 1])
+
+
+class Turned(WordShare):
+    def ends(self, totals, resampled, tail):
+        return super().ends(totals, resampled, tail)[::-1]
+
+
 def metric(title, kind, check, fault, advice) -> Wrong:
     return Wrong(title, MetricConformance, lambda kit: kind(), check, fault, advice)
 
@@ -363,6 +419,15 @@ WRONG = [
     ),
     metric("random", Drawn, "test_deterministic", "other numbers", "at random"),
     metric("label of two", Labelled, "test_label", "label is", "short text"),
+    metric("a row is missing", ShortRows, "test_statistics", r"of shape \(", "a row for each"),
+    metric("rows of one number", Flat, "test_statistics", r"of shape \(\d+,\)", r"\(N,S\)"),
+    metric("none is narrow", OneColumnOfNone, "test_statistics", r"\(0, 1\)", r"give \(0,2\)"),
+    metric("unknown is zero", ZeroWhereUnknown, "test_statistics", "NaN at", "all NaN where"),
+    metric("by position", ByPosition, "test_statistics", "another order", "other statistics"),
+    metric("one figure for all", OneFigure, "test_pooled", r"shape \(\)", "one figure for each"),
+    metric("sets together", Together, "test_pooled", "sums alone", "another figure"),
+    metric("infinite figure", Endless, "test_pooled", "inf|nan", "finite figure"),
+    metric("turned ends", Turned, "test_ends", "the figure is", "hold the one within"),
     objective(
         "looks for a gradient",
         LooksForGradient,
