@@ -52,9 +52,10 @@ def test_every_option_of_ours_is_on_the_page_with_its_meaning() -> None:
         if where is None:
             continue
         cls = getattr(__import__(where[1], fromlist=[where[2]]), where[2])
-        code = cls.__init__.__code__ if cls.__init__ is not object.__init__ else None
-        count = code.co_argcount + code.co_kwonlyargcount if code else 1
-        named = code.co_varnames[1:count] if code else ()
+        made = cls.__init__ if isinstance(cls, type) else cls
+        code = made.__code__ if made is not object.__init__ else None
+        count = code.co_argcount + code.co_kwonlyargcount if code else 0
+        named = code.co_varnames[isinstance(cls, type) : count] if code else ()
         rows = re.findall(r"^\| `(\w+)` \|", piece, re.MULTILINE)
         assert rows == list(named), where[2]
 
