@@ -21,6 +21,8 @@ VERBS = (
     "train",
     "ask",
     "evaluate",
+    "compare",
+    "annotate",
     "tasks",
     "convert",
     "components",

@@ -89,7 +89,7 @@ def test_by_keyboard_alone_to_the_end(page: Any, study: Study) -> None:
     page.keyboard.press("ArrowLeft")
     wait(page, "pair 2")
     page.check("#factuality input[value=right]")
-    page.wait_for_function("document.querySelector('#fault').hidden")
+    page.wait_for_selector("#fault", state="hidden")
     page.reload()
     assert page.input_value("#name") == "ada"
     assert study.judged("ada")[study.order("ada")[1], "factuality"].choice == "right"
@@ -142,7 +142,7 @@ def test_a_server_that_is_gone_is_told_and_nothing_seems_kept(page: Any, study: 
     assert study.judged("ada") == {}
     page.unroute("**/judge")
     page.keyboard.press("2")
-    page.wait_for_function("document.querySelector('#fault').hidden")
+    page.wait_for_selector("#fault", state="hidden")
     assert page.is_checked("#factuality input[value=right]")
 
 
