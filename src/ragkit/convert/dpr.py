@@ -89,9 +89,10 @@ def from_dpr(
     with whole(target) as making, quiet():
         encoder.save(making)
     report.made.append(f"an encoder, {target}: DPREncoder.load({str(out)!r})")
+    limits = f" -e max_question={length} -e max_passage={length}" if length else ""
     report.notes.append(
         f"on the command line: --encoder dpr -e model={out}/question_encoder "
-        f"-e passage_model={out}/passage_encoder -e tokenizer={out}/tokenizer"
+        f"-e passage_model={out}/passage_encoder -e tokenizer={out}/tokenizer{limits}"
     )
     _said_of_rest(table, report)
     return report

@@ -135,8 +135,8 @@ def _prediction(
     if all(score is not None for score in scores):
         prior = _softmax([score for score in scores if score is not None])
     else:
-        count["scores, since passages without one are among them"] += 1
-    for name in {name for one in contexts for name in one} - _USED:
+        count["scores of questions with passages that have none"] += 1
+    for name in (name for one in contexts for name in one if name not in _USED):
         count[f"the field {name!r} of passages"] += 1
     count["passages"] += len(passages)
     return Prediction(example["id"], example["question"], "", -math.inf, passages, prior)
@@ -198,4 +198,4 @@ def _line(record: dict[str, Any]) -> bytes:
 def _said(count: Counter[str], report: Report) -> None:
     for what, times in sorted(count.items()):
         if times:
-            report.dropped.append(f"{what} ({times:,} times)")
+            report.dropped.append(f"{what}: {times:,}")
