@@ -6,6 +6,7 @@ Losses and greedy outputs are those of transformers itself with its own retrieve
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,84 @@ def test_older_checkpoints_have_weights_that_nobody_uses(tmp_path: Path) -> None
     assert "something.else" in said
     losses = theirs.losses(place.model, place.retriever())
     torch.testing.assert_close(ours.losses(RAG.from_pretrained(tmp_path / "a")), losses, **EXACT)
+
+
+def words(folder: Path) -> None:
+    """Tokenizers as the released checkpoints have them: files of words, no tokenizer.json."""
+    asked, written = folder / "question_encoder_tokenizer", folder / "generator_tokenizer"
+    for one in (asked, written):
+        shutil.rmtree(one)
+        one.mkdir()
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz?."]
+    pieces += [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
+    pieces += [f"[unused{n}]" for n in range(261 - len(pieces))]
+    (asked / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    (asked / "tokenizer_config.json").write_text('{"do_lower_case": true, "model_max_length": 512}')
+    vocabulary = tiny.tokenizer().get_vocab()
+    (written / "vocab.json").write_text(json.dumps(vocabulary))
+    (written / "merges.txt").write_text("#version: 0.2\n")
+    (written / "tokenizer_config.json").write_text('{"model_max_length": 1024}')
+
+
+def test_the_layout_of_the_released_checkpoints(tmp_path: Path) -> None:
+    """Of 2020: one .bin with shared weights once, words in files, settings since forgotten."""
+    place = Place(tmp_path, "rag-token", binary=True)
+    file = place.folder / "pytorch_model.bin"
+    state = torch.load(file, weights_only=True)
+    for name in ("lm_head.weight", "model.encoder.embed_tokens.weight"):
+        del state[f"rag.generator.{name}"]
+    torch.save(state, file, _use_new_zipfile_serialization=False)
+    (place.folder / "generation_config.json").unlink()
+    words(place.folder)
+    old = {
+        "_num_labels": 3,
+        "add_bias_logits": False,
+        "extra_pos_embeddings": 2,
+        "force_bos_token_to_be_generated": False,
+        "normalize_before": False,
+        "num_beams": 4,
+        "prefix": " ",
+        "static_position_embeddings": False,
+        "task_specific_params": {"summarization": {}},
+    }
+
+    def age(table: dict[str, Any]) -> None:
+        table["generator"].update(old)
+        table["question_encoder"].update(xla_device=None, gradient_checkpointing=False)
+        table.update(index_name="exact", index_path=None, passages_path=None)
+        for part in (table, table["generator"], table["question_encoder"]):
+            part.pop("dtype", None)
+            part.pop("transformers_version", None)
+
+    place.change(age)
+    report = from_hf_rag(place.folder, tmp_path / "a", passage_encoder=place.tower)
+    rag = RAG.from_pretrained(tmp_path / "a")
+    assert any("on the hub" in line for line in report.notes)
+    assert rag.generator.form.template == " {title} / {text} // {question}"
+    found = RagTokenizer.from_pretrained(place.folder)
+    asked = "Who WROTE it?"
+    assert (
+        rag.retriever.encoder.tokenizer(asked)["input_ids"]
+        == (found.question_encoder(asked)["input_ids"])
+    )
+    assert found.question_encoder.decode(found.question_encoder(asked)["input_ids"][1:-1]) != asked
+    for text in ("Éire \u2019 98", " Book / it"):
+        wanted = found.generator(text)["input_ids"]
+        assert rag.generator.tokenizer(text)["input_ids"] == wanted
+    state = place.model.generator.state_dict()
+    own = rag.generator.model.state_dict()
+    assert all(torch.equal(own[name], state[name]) for name in own)
+
+
+def test_half_precision_becomes_single(tmp_path: Path) -> None:
+    place = Place(tmp_path, "rag-token")
+    place.model.half().save_pretrained(place.folder)
+    report = from_hf_rag(place.folder, tmp_path / "a", passage_encoder=place.tower)
+    assert any("float16 became float32" in line for line in report.notes)
+    rag = RAG.from_pretrained(tmp_path / "a")
+    assert {one.dtype for one in rag.parameters()} == {torch.float32}
+    state = place.model.generator.float().state_dict()
+    assert torch.equal(rag.generator.model.model.shared.weight, state["model.shared.weight"])
 
 
 def test_another_passage_encoder_is_noticed(tmp_path: Path) -> None:

@@ -139,6 +139,9 @@ def _tensors(config: HfRagConfig, report: Report) -> dict[str, Any]:
     inner = models.under(tensors, "rag.")
     strangers = [name for name in tensors if inner and not name.startswith("rag.")]
     found = inner or tensors
+    short = {str(one.dtype)[6:] for one in found.values() if one.is_floating_point()} - {"float32"}
+    if short:
+        report.notes.append(f"weights in {' and '.join(sorted(short))} became float32, all alike")
     known = ("question_encoder.", "generator.", "ctx_encoder.")
     strangers += [name for name in found if not name.startswith(known)]
     if strangers:

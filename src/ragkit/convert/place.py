@@ -34,7 +34,7 @@ def whole(out: str | Path) -> Iterator[Path]:
     It lies beside ``out``, so relative paths within it stay right. After an error or an
     interrupt there is nothing.
     """
-    target = check_free(out)
+    target = Path(os.path.abspath(check_free(out)))  # "." has a name, too
     target.parent.mkdir(parents=True, exist_ok=True)
     making = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.rmtree(making, ignore_errors=True)
