@@ -53,6 +53,7 @@ def rounded(tower: PreTrainedModel) -> DPREncoder:
         for weight in tower.parameters():
             found, scales = compact.stored(weight.detach(), "int8")
             weight.copy_(compact.restored(found, scales, torch.float32))
+    tower.requires_grad_(True)  # the question's copy learns, whatever its model did
     return made(tower, None)
 
 

@@ -105,6 +105,8 @@ def train(work: Path, model: Any, corpora: list[Corpus], examples: list[Example]
     tower: Any = learnt.question_encoder
     for part in (tower.embeddings, *tower.encoder.layer[: settings.FROZEN_LAYERS]):
         part.requires_grad_(False)
+    if not any(weight.requires_grad for weight in tower.parameters()):
+        raise RuntimeError("nothing of the question encoder would learn")
     rag.generator.model.get_encoder().get_input_embeddings().requires_grad_(False)
     _run(work, Trainer(rag, _arguments(work, last), _fitting(examples, last)), last)
     return rag
