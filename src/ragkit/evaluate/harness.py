@@ -23,6 +23,7 @@ from ragkit.evaluate.bootstrap import check
 from ragkit.evaluate.identity import identity
 from ragkit.evaluate.measures import (
     as_metrics,
+    as_table,
     figures,
     measure,
     score_rows,
@@ -107,7 +108,8 @@ def evaluate(
     _check(k=k, batch_size=batch_size, limit=limit)
     check(confidence, resamples)
     task = JsonlTask(str(task)) if isinstance(task, str | Path) else task
-    chosen = as_metrics(task.metrics if metrics is None else metrics, k)
+    wanted = task.metrics if metrics is None else metrics
+    chosen = as_metrics(wanted, k)
     examples = _examples(task, split, limit)
     config = configuration(identity(model), task, split, k, options)
     ask = _Asking(model, examples, k, batch_size, options, progress)
@@ -131,7 +133,10 @@ def evaluate(
     )
     if result.directory is not None:
         rows = score_rows(values, examples)
-        save_result(result.directory, result.as_dict(), rows, golds.digest(examples))
+        record = result.as_dict()
+        for label, one in zip(chosen, wanted, strict=True):
+            record["metrics"][label]["table"] = as_table(one, k)  # it can be built again
+        save_result(result.directory, record, rows, golds.digest(examples))
         golds.save(result.directory, examples)
     return result
 

@@ -139,16 +139,22 @@ def score_rows(
     ]
 
 
-def _metric(wanted: str | Mapping[str, Any] | Metric, k: int) -> Metric:
+def as_table(wanted: str | Mapping[str, Any] | Metric, k: int) -> dict[str, Any] | None:
+    """The table that a metric is built of in a run of k passages; None where it is built."""
     if isinstance(wanted, str):
         table = _table(wanted)
     elif isinstance(wanted, Mapping):
         table = dict(wanted)
     else:
-        return wanted
+        return None
     if "k" not in table and _takes_k(str(table.get("name", ""))):
         table["k"] = k
-    return cast(Metric, config.build("metric", table))
+    return table
+
+
+def _metric(wanted: str | Mapping[str, Any] | Metric, k: int) -> Metric:
+    table = as_table(wanted, k)
+    return cast(Metric, wanted if table is None else config.build("metric", table))
 
 
 def _table(wanted: str) -> dict[str, Any]:

@@ -21,14 +21,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragkit.errors import ConfigError, DataError, UnknownName, nearest
-from ragkit.evaluate.bootstrap import Interval, check, interval, paired_interval
+from ragkit.evaluate.bootstrap import (
+    Interval,
+    check,
+    interval,
+    paired_interval,
+    paired_pooled_interval,
+)
 from ragkit.evaluate.comparison.decomposition import Decomposition, Support, decompose
+from ragkit.evaluate.comparison.pooling import sums_of
 from ragkit.evaluate.comparison.statistics import (
     Counts,
     counts,
     effect_size,
     holm,
     permutation_test,
+    pooled_permutation_test,
 )
 from ragkit.evaluate.comparison.stored import StoredRun, open_runs
 
@@ -42,8 +50,9 @@ class Changed(dict[str, Any]):
 class Contrast:
     """A run minus the baseline by one metric, on the n questions where both have a value.
 
-    unit: "share", or what the metric counts in. pooled: the metric's own figure is no mean
-    (BLEU); what is compared is the mean of its numbers for single questions.
+    unit: "share", or what the metric counts in. of: "mean"; "pooled" where the metric's figure is
+    no mean (BLEU) and figures are compared; "single" where that cannot be done, and means of
+    single questions are.
 
     mean, baseline_mean: of these questions. difference: mean, low, high and n. p: of the
     permutation test; exact: all cases were counted. corrected: p after Holm. effect:
@@ -54,7 +63,7 @@ class Contrast:
     run: str
     metric: str
     unit: str
-    pooled: bool
+    of: str
     mean: float
     baseline_mean: float
     difference: Interval
@@ -71,7 +80,7 @@ class Contrast:
             "run": self.run,
             "metric": self.metric,
             "unit": self.unit,
-            "pooled": self.pooled,
+            "of": self.of,
             "questions": self.difference.n,
             "mean": _plain(self.mean),
             "baseline_mean": _plain(self.baseline_mean),
@@ -179,7 +188,7 @@ def compare(
         metrics=labels,
         questions=len(base),
         scores={
-            run.name: {label: interval(run.values[label], **drawing) for label in labels}
+            run.name: {label: _score(run, label, raw, drawing) for label in labels}
             for run in opened
         },
         contrasts=[Contrast(**one, corrected=p) for one, p in zip(raw, corrected, strict=True)],
@@ -245,8 +254,6 @@ def _contrast(
     """All of a `Contrast` but the corrected p, which is known when all are there."""
     ours, theirs = run.values[label], base.values[label]  # (N,), (N,)
     differences = ours - theirs  # (N,), NaN where either is
-    both = ~np.isnan(differences)
-    test = permutation_test(differences, **chance)
     ranked = np.argsort(-differences, kind="stable")  # the best first, NaNs last
     won = [int(i) for i in ranked if differences[i] > 0][:examples]
     lost = [int(i) for i in np.argsort(differences, kind="stable") if differences[i] < 0]
@@ -254,16 +261,46 @@ def _contrast(
         "run": run.name,
         "metric": label,
         "unit": run.units[label],
-        "pooled": label in run.pooled | base.pooled,
-        "mean": _mean(ours[both]),
-        "baseline_mean": _mean(theirs[both]),
-        "difference": paired_interval(ours, theirs, **drawing),
-        "p": test.p,
-        "exact": test.exact,
-        "effect": effect_size(differences),
+        **_figures(run, base, label, drawing, chance),
         "counts": counts(differences),
         "won": [_changed(run, base, label, i) for i in won],
         "lost": [_changed(run, base, label, i) for i in lost[:examples]],
+    }
+
+
+def _figures(
+    run: StoredRun,
+    base: StoredRun,
+    label: str,
+    drawing: Mapping[str, Any],
+    chance: Mapping[str, int],
+) -> dict[str, Any]:
+    """What is compared, the difference with its interval, and the test."""
+    is_pooled = label in {*run.pooled, *base.pooled}
+    sums = sums_of(run, base, label) if is_pooled else None
+    if sums is not None:
+        both = ~np.isnan(np.concatenate(sums[:2], axis=1)).any(axis=1)
+        figures = [float(sums.pooled(rows[both].sum(axis=0)[None])[0]) for rows in sums[:2]]
+        test = pooled_permutation_test(*sums, draws=chance["draws"], seed=chance["seed"])
+        difference = paired_pooled_interval(*sums, **drawing)
+        effect = math.nan  # there is no difference of a single question
+        of = "pooled"
+    else:
+        ours, theirs = run.values[label], base.values[label]  # (N,), (N,)
+        both = ~np.isnan(ours - theirs)
+        figures = [_mean(ours[both]), _mean(theirs[both])]
+        test = permutation_test(ours - theirs, **chance)
+        difference = paired_interval(ours, theirs, **drawing)
+        effect = effect_size(ours - theirs)
+        of = "single" if is_pooled else "mean"
+    return {
+        "of": of,
+        "mean": figures[0],
+        "baseline_mean": figures[1],
+        "difference": difference,
+        "p": test.p,
+        "exact": test.exact,
+        "effect": effect,
     }
 
 
@@ -285,6 +322,15 @@ def _errors(
     if not all("EM" in run.values and run.golds is not None for run in runs):
         return []
     return [decompose(run, regex=regex, support=support, confidence=confidence) for run in runs]
+
+
+def _score(
+    run: StoredRun, label: str, raw: Sequence[Mapping[str, Any]], drawing: Mapping[str, Any]
+) -> Interval:
+    """A run's mean with its interval; a pooled figure as the run has it."""
+    if label in run.pooled and all(one["of"] == "pooled" for one in raw if one["metric"] == label):
+        return run.pooled[label]
+    return interval(run.values[label], **drawing)
 
 
 def _mean(values: NDArray[np.float64]) -> float:

@@ -14,7 +14,7 @@ Knows arrays of numbers and nothing else.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +24,7 @@ from scipy.special import gammaln
 from ragkit.errors import DataError
 
 CASES = 1 << 18
+_ALL_SIDES = 1 << 12
 _BLOCK = 1 << 22  # drawn signs held at once: 32 MiB of float64
 _DIGITS = 12  # differences that agree in so many decimals are one magnitude
 
@@ -85,6 +86,38 @@ def permutation_test(differences: ArrayLike, *, draws: int = 10_000, seed: int =
     if math.log2(CASES) >= float(np.log2(counts + 1.0).sum()):
         return Outcome(_counted(magnitudes, counts, least), True)
     return Outcome(_drawn(np.abs(moved), least, draws, seed), False)
+
+
+def pooled_permutation_test(
+    first: NDArray[np.float64],
+    second: NDArray[np.float64],
+    pooled: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    *,
+    draws: int = 10_000,
+    seed: int = 0,
+) -> Outcome:
+    """The same for a figure that is no mean: questions change sides, both figures are made anew.
+
+    first, second: statistics (n,S) of the same questions; a question counts where both are
+    known. pooled: figures (R,) of sums (R,S), as `ragkit.protocols.SupportsPooling` has it.
+    """
+    both = ~np.isnan(np.concatenate([first, second], axis=1)).any(axis=1)
+    if not both.any():
+        return Outcome(math.nan, True)
+    ours, theirs = first[both], second[both]  # (n,S), (n,S)
+    moved = (ours != theirs).any(axis=1)
+    change = (theirs - ours)[moved]  # (m,S): what changing sides adds to ours
+    sums, total = ours.sum(axis=0), ours.sum(axis=0) + theirs.sum(axis=0)  # (S,), (S,)
+    observed = abs(float((pooled(sums[None]) - pooled((total - sums)[None]))[0]))
+    least = observed * (1 - 1e-9) - 1e-12
+    exact = len(change) <= math.log2(_ALL_SIDES)
+    hits = cases = 0
+    for sides in _sides(len(change), exact, draws, seed):  # (r,m), 1 where sides change
+        there = sums + sides @ change  # (r,S)
+        figures = np.abs(pooled(there) - pooled(total - there))
+        hits += int((figures >= least).sum())
+        cases += len(figures)
+    return Outcome(hits / cases if exact else (1 + hits) / (1 + cases), exact)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -160,17 +193,31 @@ def _counted(magnitudes: NDArray[Any], counts: NDArray[Any], least: float) -> fl
 def _drawn(magnitudes: NDArray[np.float64], least: float, draws: int, seed: int) -> float:
     """p from drawn signs; the magnitudes (n,) are sorted first, so their order is nothing."""
     magnitudes = np.sort(magnitudes)
-    rng = np.random.default_rng(seed)
     total = float(magnitudes.sum())
-    step = max(1, _BLOCK // magnitudes.size)
     hits = 0
-    for start in range(0, draws, step):
-        rows = min(step, draws - start)
-        bits = np.frombuffer(rng.bytes(rows * -(-magnitudes.size // 8)), dtype=np.uint8)
-        signs = np.unpackbits(bits.reshape(rows, -1), axis=1, count=magnitudes.size)  # (r,n)
+    for signs in _bits(magnitudes.size, draws, seed):  # (r,n)
         sums = total - 2.0 * (signs @ magnitudes)  # (r,)
         hits += int((np.abs(sums) >= least).sum())
     return (1 + hits) / (1 + draws)
+
+
+def _sides(n: int, exact: bool, draws: int, seed: int) -> Iterator[NDArray[np.uint8]]:
+    """All 2^n rows of n zeros and ones, or some that are drawn."""
+    if exact:
+        numbers = np.arange(1 << n, dtype=np.uint32)[:, None]
+        yield ((numbers >> np.arange(n, dtype=np.uint32)) & 1).astype(np.uint8)
+    else:
+        yield from _bits(n, draws, seed)
+
+
+def _bits(n: int, draws: int, seed: int) -> Iterator[NDArray[np.uint8]]:
+    """Rows of n fair zeros and ones, a block of rows at a time."""
+    rng = np.random.default_rng(seed)
+    step = max(1, _BLOCK // n)
+    for start in range(0, draws, step):
+        rows = min(step, draws - start)
+        drawn = np.frombuffer(rng.bytes(rows * -(-n // 8)), dtype=np.uint8)
+        yield np.unpackbits(drawn.reshape(rows, -1), axis=1, count=n)
 
 
 def _known(values: ArrayLike) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ragkit.errors import CorruptError, DataError
 from ragkit.evaluate import golds
+from ragkit.evaluate.bootstrap import Interval
 from ragkit.evaluate.predictions import PredictionFile
 from ragkit.evaluate.run import FORMAT, read_json
 from ragkit.protocols import Example, Prediction
@@ -30,9 +31,9 @@ class StoredRun:
 
     name: what tables call it. ids, questions, texts: of the N questions that were judged,
     in the order of the task. values: label of each metric to its numbers (N,), NaN where it
-    has no meaning; units: "share", or what else a metric counts in. pooled: the metrics whose
-    figure for all questions is no mean of these numbers (BLEU). golds: N examples without
-    question, or None where the run kept none.
+    has no meaning; units: "share", or what else a metric counts in. pooled: the figures that
+    are no mean of these numbers (BLEU), by label; tables: what a metric is built of, where that
+    is known. golds: N examples without question, or None where the run kept none.
     """
 
     name: str
@@ -43,7 +44,8 @@ class StoredRun:
     texts: Sequence[str]
     values: Mapping[str, NDArray[np.float64]]
     units: Mapping[str, str]
-    pooled: frozenset[str]
+    pooled: Mapping[str, Interval]
+    tables: Mapping[str, Mapping[str, Any] | None]
     golds: Sequence[Example] | None
     golds_digest: str
 
@@ -53,6 +55,11 @@ class StoredRun:
     def predictions(self) -> Iterator[Prediction]:
         """The N predictions with their passages, read from disk one at a time."""
         return iter(PredictionFile(self.directory / "predictions.jsonl", limit=len(self)))
+
+    def examples(self) -> list[Example]:
+        """Questions with their golds; none where the run kept no golds."""
+        pairs = zip(self.golds or (), self.questions, strict=False)
+        return [replace(gold, question=question) for gold, question in pairs]
 
     def answers(self, at: int) -> tuple[str, ...]:
         """The golds of question ``at``; none where the run kept none."""
@@ -109,9 +116,12 @@ def open_run(folder: str | Path, name: str | None = None) -> StoredRun:
         texts=texts,
         values=values,
         units={label: one.get("unit", "share") for label, one in result["metrics"].items()},
-        pooled=frozenset(
-            label for label, one in result["metrics"].items() if _is_pooled(one, values[label])
-        ),
+        pooled={
+            label: Interval(one["mean"], one["low"], one["high"], one.get("n", len(ids)))
+            for label, one in result["metrics"].items()
+            if _is_pooled(one, values[label])
+        },
+        tables={label: one.get("table") for label, one in result["metrics"].items()},
         golds=_golds(directory, ids),
         golds_digest=str(result.get("golds", "")),
     )

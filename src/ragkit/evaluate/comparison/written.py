@@ -85,6 +85,12 @@ def _cells(one: Contrast) -> tuple[str, ...]:
     )
 
 
+_OF = {
+    "pooled": "the figure of all questions together; won and lost by single questions",
+    "single": "the mean over single questions, for the figure of all cannot be made again",
+}
+
+
 def _notes(found: Comparison) -> list[str]:
     drawn = any(not one.exact for one in found.contrasts)
     notes = [
@@ -93,9 +99,10 @@ def _notes(found: Comparison) -> list[str]:
         + f"Holm's correction over {len(found.contrasts)} comparisons; d: mean difference in "
         f"standard deviations."
     ]
-    pooled = sorted({one.metric for one in found.contrasts if one.pooled})
-    if pooled:
-        notes.append(f"{', '.join(pooled)}: the mean over single questions, not the pooled figure.")
+    for of, said in _OF.items():
+        labels = sorted({one.metric for one in found.contrasts if one.of == of})
+        if labels:
+            notes.append(f"{', '.join(labels)}: {said}.")
     uneven = sorted({one.metric for one in found.contrasts if one.difference.n != found.questions})
     if uneven:
         notes.append(f"{', '.join(uneven)}: only the questions where both have a value.")
