@@ -117,7 +117,6 @@ class PassageTokens(Protocol):
 
     def take(self, rows: NDArray[np.int64]) -> list[NDArray[np.int32]]:
         """The tokens of these rows, each of its own length."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,11 +217,9 @@ class Encoder(Protocol):
 
     def questions(self, texts: Sequence[str]) -> Tensor:
         """(B,D), with gradient to the question encoder unless grad is off."""
-        ...
 
     def passages(self, passages: Sequence[Passage]) -> Tensor:
         """(N,D), without gradient."""
-        ...
 
 
 @runtime_checkable
@@ -239,20 +236,16 @@ class Index(Protocol):
 
     def build(self, vectors: NDArray[Any]) -> None:
         """Index vectors (N,D), float16 or float32, possibly a memory map: row i is id i."""
-        ...
 
     def search(self, queries: NDArray[np.float32], k: int) -> Hits:
         """The k best of each of queries (B,D)."""
-        ...
 
     def save(self, directory: Path) -> None:
         """Write all that ``load`` needs below an existing directory; no pickle."""
-        ...
 
     @classmethod
     def load(cls, directory: Path) -> Self:
         """Open what ``save`` wrote, mapping files where that is possible."""
-        ...
 
 
 class Retriever(Protocol):
@@ -260,7 +253,6 @@ class Retriever(Protocol):
 
     def retrieve(self, questions: Sequence[str], k: int) -> Retrieved:
         """The K = k best of each question, best first."""
-        ...
 
 
 class Generator(Protocol):
@@ -269,19 +261,15 @@ class Generator(Protocol):
     @property
     def generation_config(self) -> GenerationConfig:
         """Special tokens and decoding defaults, as transformers means them."""
-        ...
 
     def read(self, questions: Sequence[str], retrieved: Retrieved) -> Reading:
         """Encode every (question, passage) pair once."""
-        ...
 
     def targets(self, texts: Sequence[str]) -> Targets:
         """Tokenise targets; raises where one is longer than the model allows."""
-        ...
 
     def text(self, tokens: Sequence[Sequence[int]]) -> list[str]:
         """Tokens back to text, special tokens left out."""
-        ...
 
 
 class Reading(Protocol):
@@ -298,11 +286,9 @@ class Reading(Protocol):
 
         With gradient. Exactly 0 at padding and at absent pairs.
         """
-        ...
 
     def start(self, rows: Tensor) -> Decoding:
         """Begin to decode N hypotheses against rows (N,M)."""
-        ...
 
 
 class Decoding(Protocol):
@@ -310,14 +296,12 @@ class Decoding(Protocol):
 
     def next(self) -> Tensor:
         """(N,M,V) float32 log p(·|x,z,y_<i) of the next token; 0 at absent pairs."""
-        ...
 
     def append(self, tokens: Tensor, parents: Tensor) -> None:
         """Make hypotheses parents (N′,) longer by tokens (N′,).
 
         N′ may be smaller (finished ones leave), larger (beams open) or the same.
         """
-        ...
 
 
 class Marginalizer(Protocol):
@@ -325,17 +309,14 @@ class Marginalizer(Protocol):
 
     def log_likelihood(self, prior: Tensor, token_logp: Tensor, mask: Tensor) -> Tensor:
         """log p(y|x) (B,) from prior (B,K), token_logp (B,K,T) and mask (B,T)."""
-        ...
 
     def posterior(self, prior: Tensor, token_logp: Tensor, mask: Tensor) -> Tensor:
         """log p(z|x,y) (B,K), or log p(z|x,y_i,y_<i) (B,K,T)."""
-        ...
 
     def decode(
         self, reading: Reading, prior: Tensor, options: GenerationConfig
     ) -> list[list[Hypothesis]]:
         """The n best outputs of each question, best first (section 2.5)."""
-        ...
 
 
 class Objective(Protocol):
@@ -346,7 +327,6 @@ class Objective(Protocol):
 
     def __call__(self, evidence: Evidence) -> Mapping[str, Tensor]:
         """Named terms (B,) each; the one named ``loss`` is minimised (its mean)."""
-        ...
 
 
 class Task(Protocol):
@@ -354,12 +334,10 @@ class Task(Protocol):
 
     def examples(self, split: str) -> Iterable[Example]:
         """Stream the examples of a split ("train", "dev", "test")."""
-        ...
 
     @property
     def metrics(self) -> Sequence[str]:
         """The metrics by which this task is judged."""
-        ...
 
 
 class Metric(Protocol):
@@ -422,7 +400,6 @@ class SupportsPassageTokens(Protocol):
     @property
     def tokenization(self) -> str:
         """Fingerprint of tokenizer and form."""
-        ...
 
     def passage_tokens(self, passages: Sequence[Passage]) -> list[list[int]]: ...
 
@@ -457,7 +434,6 @@ class SupportsQuoting(Protocol):
 
         None where none does: then the text is what ``text`` makes of the tokens.
         """
-        ...
 
 
 @runtime_checkable
@@ -482,30 +458,19 @@ class SupportsPassageScores(Protocol):
         Logits of a distribution over the passages, to which a retriever can be distilled
         (Izacard & Grave 2021).
         """
-        ...
 
 
 @runtime_checkable
 class SupportsPooling(Protocol):
-    """A metric whose figure for many questions is no mean of theirs: BLEU, calibration error.
-
-    Its numbers for single questions stand in tables of questions; the figure, its interval
-    and comparisons are made of sums of ``statistics``.
-    """
+    """A metric whose figure for many questions is no mean of theirs (BLEU), but made of sums."""
 
     def statistics(
         self, predictions: Sequence[Prediction], examples: Sequence[Example]
     ) -> NDArray[np.float64]:
-        """(N,S), a row a question; all NaN where the metric has no meaning.
-
-        Given all questions at once, for a row may depend on the others; both sequences may
-        read from disk, so go through them once.
-        """
-        ...
+        """(N,S), of all questions at once, read once; a row is all NaN where a number is."""
 
     def pooled(self, totals: NDArray[np.float64]) -> NDArray[np.float64]:
         """Figures (R,) of R sets of questions, from the sums (R,S) of their rows."""
-        ...
 
 
 @runtime_checkable
@@ -515,8 +480,4 @@ class SupportsEnds(Protocol):
     def ends(
         self, totals: NDArray[np.float64], resampled: NDArray[np.float64], tail: float
     ) -> tuple[float, float]:
-        """Low and high end, from the sums (S,) of all rows and those (R,S) of R resamples.
-
-        tail: the probability that is left out at either end.
-        """
-        ...
+        """Ends, by sums (S,) and those (R,S) of resamples; ``tail`` is left out at either."""
