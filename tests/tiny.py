@@ -14,7 +14,20 @@ from transformers import (
     BertConfig,
     BertLMHeadModel,
     BertModel,
+    BlenderbotConfig,
+    BlenderbotForConditionalGeneration,
+    BlenderbotSmallConfig,
+    BlenderbotSmallForConditionalGeneration,
     EncoderDecoderModel,
+    MarianConfig,
+    MarianMTModel,
+    MBartConfig,
+    MBartForConditionalGeneration,
+    PegasusConfig,
+    PegasusForConditionalGeneration,
+    PLBartConfig,
+    PLBartForConditionalGeneration,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
     T5Config,
     T5ForConditionalGeneration,
@@ -122,3 +135,39 @@ def bert2bert(vocabulary: int = 261, seed: int = 0) -> EncoderDecoderModel:
         config.eos_token_id = 2
         config.pad_token_id = 1
     return model.eval()
+
+
+KIN = {
+    "blenderbot": (BlenderbotConfig, BlenderbotForConditionalGeneration),
+    "blenderbot-small": (BlenderbotSmallConfig, BlenderbotSmallForConditionalGeneration),
+    "marian": (MarianConfig, MarianMTModel),
+    "mbart": (MBartConfig, MBartForConditionalGeneration),
+    "pegasus": (PegasusConfig, PegasusForConditionalGeneration),
+    "plbart": (PLBartConfig, PLBartForConditionalGeneration),
+}
+"""BART's kin: sinusoidal or learned positions, norms before or after."""
+
+
+def kin(name: str) -> PreTrainedModel:
+    """A model of `KIN` of 2+2 layers."""
+    config, model = KIN[name]
+    torch.manual_seed(0)
+    return model(
+        config(
+            vocab_size=261,
+            d_model=16,
+            encoder_layers=2,
+            decoder_layers=2,
+            encoder_attention_heads=2,
+            decoder_attention_heads=2,
+            encoder_ffn_dim=32,
+            decoder_ffn_dim=32,
+            max_position_embeddings=64,
+            init_std=0.6,
+            dropout=0.0,
+            attention_dropout=0.0,
+            pad_token_id=1,
+            eos_token_id=2,
+            decoder_start_token_id=2,
+        )
+    ).eval()

@@ -1,9 +1,10 @@
 """Cross-attention in which many hypotheses read one pair without copies of its keys.
 
-Registered with transformers under the name ``ragkit``: SDPA, except where there are
-more query rows R than key rows P. Then the queries of the rows that read the same pair
-are laid side by side along the query axis, so that keys and values stay as they are,
-once per (question, passage) pair. Knows nothing of retrieval, targets or beams.
+Registered with transformers under the name ``ragkit``: SDPA, except in two cases. Where
+there are more query rows R than key rows P, the queries of the rows that read the same
+pair are laid side by side along the query axis, so that keys and values stay as they
+are, once per (question, passage) pair. Where texts are laid end to end, each
+attends to itself alone. Knows nothing of retrieval, targets or beams.
 """
 
 from __future__ import annotations
@@ -24,6 +25,17 @@ from ragkit.generate import sdpa
 NAME = "ragkit"
 
 _slots: ContextVar[tuple[Tensor, int] | None] = ContextVar("ragkit_slots", default=None)
+_texts: ContextVar[list[int] | None] = ContextVar("ragkit_texts", default=None)
+
+
+@contextmanager
+def end_to_end(lengths: list[int]) -> Iterator[None]:
+    """Within: one row (1,·,E,·) holds texts of these lengths, one after the other."""
+    token = _texts.set(lengths)
+    try:
+        yield
+    finally:
+        _texts.reset(token)
 
 
 @contextmanager
@@ -56,6 +68,9 @@ def grouped_attention(
     Returns (R,L,H,·), as transformers' attention functions do.
     """
     n_rows, n_pairs = query.shape[0], key.shape[0]
+    texts = _texts.get()
+    if texts is not None:
+        return _attend_apart(module, query, key, value, texts, **options), None
     slots = _slots.get()
     # Only cross-attention sees other key rows than query rows, or a ragged grouping
     # (self-attention always has as many keys as queries and R rows of them).
@@ -83,6 +98,20 @@ def grouped_attention(
     )  # (P, width·L, H, ·)
     out = out.view(n_pairs * width, length, heads, -1)  # one row per slot again
     return (out if slots is None else out.index_select(0, slots[0])), None
+
+
+def _attend_apart(
+    module: torch.nn.Module,
+    query: Tensor,  # (1,H,E,·)
+    key: Tensor,  # (1,H,E,·)
+    value: Tensor,  # (1,H,E,·)
+    lengths: list[int],
+    **options: Any,
+) -> Tensor:
+    """(1,E,H,·): every text attends to itself, without a mask."""
+    parts = (part.split(lengths, dim=2) for part in (query, key, value))
+    found = [_attend(module, q, k, v, None, **options)[0] for q, k, v in zip(*parts, strict=True)]
+    return torch.cat(found, dim=1)
 
 
 def _attend(

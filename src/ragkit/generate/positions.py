@@ -1,8 +1,8 @@
-"""Decoder inputs at positions of our choosing, in models that count them themselves.
+"""Inputs at positions of our choosing, in models that count positions themselves.
 
-A tree of beginnings has many inputs at one position. BERT as a decoder takes positions
-as an argument; BART and its kin count 0, 1, 2 … and look them up in one embedding, which
-here looks up what `at` says instead. Knows nothing of trees.
+A tree of beginnings has many inputs at one position, and texts laid end to end each begin
+anew. BERT takes positions as an argument; BART and its kin count 0, 1, 2 … and look them
+up in one embedding, which here looks up what it is told instead. Knows nothing of trees.
 """
 
 from __future__ import annotations
@@ -18,41 +18,63 @@ from transformers import EncoderDecoderModel, PreTrainedModel
 COUNTING = frozenset(
     ("bart", "blenderbot", "blenderbot-small", "marian", "mbart", "pegasus", "plbart")
 )
-"""Model types whose decoder looks absolute positions up in ``embed_positions``."""
+"""Model types whose two sides look absolute positions up in ``embed_positions``."""
 
 _positions: ContextVar[Tensor | None] = ContextVar("ragkit_positions", default=None)
 
 
 def can_be_given(model: PreTrainedModel) -> bool:
-    """Whether `at` works for this encoder-decoder."""
+    """Whether `in_decoder` and `in_encoder` work for this encoder-decoder."""
     if isinstance(model, EncoderDecoderModel):
-        return bool(model.config.decoder.model_type == "bert")
+        sides = (model.config.encoder, model.config.decoder)
+        return all(side.model_type == "bert" for side in sides)
     return model.config.model_type in COUNTING
 
 
 @contextmanager
-def at(model: PreTrainedModel, positions: Tensor) -> Iterator[dict[str, Tensor]]:
+def in_decoder(model: PreTrainedModel, positions: Tensor) -> Iterator[dict[str, Tensor]]:
     """Within: decoder inputs (R,L) stand at positions (R,L); yields arguments for the model."""
     if isinstance(model, EncoderDecoderModel):
         yield {"decoder_position_ids": positions}
         return
-    decoder: Any = model.get_decoder()
-    lookup: nn.Module = decoder.embed_positions
-    if _given not in lookup._forward_hooks.values():
-        lookup.register_forward_hook(_given)  # for good: it does nothing outside of `at`
+    with _looked_up(model.get_decoder(), positions):
+        yield {}
+
+
+@contextmanager
+def in_encoder(model: PreTrainedModel, positions: Tensor) -> Iterator[dict[str, Tensor]]:
+    """Within: encoder inputs (R,L) stand at positions (R,L); yields arguments for the encoder."""
+    if isinstance(model, EncoderDecoderModel):
+        yield {"position_ids": positions}
+        return
+    with _looked_up(model.get_encoder(), positions):
+        yield {}
+
+
+@contextmanager
+def _looked_up(stack: Any, positions: Tensor) -> Iterator[None]:
+    lookup: nn.Module = stack.embed_positions
+    if _give not in lookup._forward_pre_hooks.values():  # for good: idle outside of here
+        lookup.register_forward_pre_hook(_give, with_kwargs=True)
+        lookup.register_forward_hook(_shape)
     token = _positions.set(positions)
     try:
-        yield {}
+        yield
     finally:
         _positions.reset(token)
 
 
-def _given(lookup: nn.Module, inputs: Any, found: Tensor) -> Tensor | None:
-    """Embeddings (R,L,D) of the given positions in place of the counted ones."""
+def _give(
+    lookup: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """The given positions in place of the counted ones."""
     positions = _positions.get()
     if positions is None:
         return None
-    rows, length = positions.shape
-    flat = positions.reshape(-1)
-    made: Tensor = lookup.forward(flat[None], position_ids=flat)
-    return made.view(rows, length, -1)
+    return inputs[:1], {"position_ids": positions.reshape(-1)}
+
+
+def _shape(lookup: nn.Module, inputs: Any, found: Tensor) -> Tensor | None:
+    """Embeddings (R,L,D)."""
+    positions = _positions.get()
+    return None if positions is None else found.view(*positions.shape, -1)

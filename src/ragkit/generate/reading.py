@@ -18,7 +18,7 @@ from ragkit.generate.attention import ragged
 from ragkit.generate.decoding import Seq2SeqDecoding
 from ragkit.generate.gold import gold_log_probabilities
 from ragkit.generate.head import logits_at
-from ragkit.generate.positions import at, can_be_given
+from ragkit.generate.positions import can_be_given, in_decoder
 from ragkit.generate.prefixes import WORTH, Trees, Trie, log_probabilities
 from ragkit.generate.rows import Layout
 from ragkit.protocols import Targets
@@ -70,7 +70,7 @@ class Seq2SeqReading:
         n_targets, n_read = rows.shape
         length = tokens.shape[1]
         wide = torch.promote_types(self.states.dtype, torch.float32)
-        out = torch.zeros(n_targets * n_read, length, dtype=wide, device=device)
+        out = torch.zeros(n_targets * n_read * length, dtype=wide, device=device)
         if layout.cells.numel() == 0 or length == 0:
             return out.view(n_targets, n_read, length)
         start = tokens.new_full((n_targets, 1), self.start_id)
@@ -83,12 +83,13 @@ class Seq2SeqReading:
             rows_at_once = self._at_once(length)
         for part in layout.split(rows_at_once):
             owner = part.cells // n_read  # (R,) which target each row scores
-            logits = self._logits(inputs[owner], part)  # (R,T,V)
-            gold = gold_log_probabilities(
-                logits.view(-1, logits.shape[-1]), tokens[owner].reshape(-1), epsilon
-            ).view(-1, length)  # (R,T)
-            gold = gold.masked_fill(~mask[owner], 0.0)
-            out = out.index_copy(0, part.cells, gold)  # (N·M,T)
+            counted = mask[owner].view(-1).nonzero().squeeze(-1)  # (E,) of R·T
+            logits = logits_at(self.model, counted, partial(self._logits, inputs[owner], part))
+            gold = gold_log_probabilities(  # (E,)
+                logits, tokens[owner].view(-1)[counted], epsilon
+            )
+            place = part.cells[counted // length] * length + counted % length
+            out = out.index_copy(0, place, gold)  # (N·M·T,)
         return out.view(n_targets, n_read, length)
 
     def _at_once(self, length: int) -> int:
@@ -104,6 +105,7 @@ class Seq2SeqReading:
         if alone or not self.grouped or not can_be_given(self.model):
             return None
         needed = mask.flip(1).cummax(1).values.flip(1)  # (N,T) up to the last that counts
+        needed[:, 0] = True  # a row has at least its root
         trie = Trie.of(inputs)
         trees = Trees.of(layout, trie, needed, n_read)
         return (
@@ -115,15 +117,16 @@ class Seq2SeqReading:
     def _score_trees(
         self, trie: Trie, trees: Trees, targets: Tensor, mask: Tensor, out: Tensor
     ) -> Tensor:
-        """As `score_smoothed` without smoothing, into out (N·M,T)."""
-        n_targets = len(targets)
-        n_read = len(out) // n_targets
+        """As `score_smoothed` without smoothing, into out (N·M·T,)."""
+        n_targets, length = targets.shape
+        n_read = len(out) // targets.numel()
+        out = out.view(-1, length)
         for part in trees.split(self._at_once(trees.nodes.shape[1])):
             inputs, depth, sees = part.inputs(trie)
             pairs, counts = torch.unique_consecutive(part.pair, return_counts=True)
             states, source_mask = self.of_pairs(pairs)
             real = (part.nodes >= 0).view(-1).nonzero().squeeze(-1)  # (E,)
-            with ragged(counts), at(self.model, depth) as options:
+            with ragged(counts), in_decoder(self.model, depth) as options:
                 options["decoder_attention_mask"] = sees
                 logits = logits_at(  # (E,V)
                     self.model, real, partial(self.run, states, source_mask, inputs, **options)

@@ -14,19 +14,20 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import (
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
     EncoderDecoderModel,
     GenerationConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from ragkit.errors import ConfigError, DataError
 from ragkit.generate import attention
-from ragkit.generate.encode import by_length
+from ragkit.generate.encode import encode
 from ragkit.generate.form import BART, Form
 from ragkit.generate.quoting import Quoter
 from ragkit.generate.reading import Seq2SeqReading
@@ -117,18 +118,11 @@ class Seq2SeqGenerator(nn.Module):
         segments = None
         if sources.segments is not None and _has_segments(self.model):
             segments = sources.segments.to(self.device)
-        states = by_length(self._encode, tokens, mask, segments)  # (P,S,·)
+        states = encode(self.model, tokens, mask, segments, self.grouped)  # (P,S,·)
         start = self.generation_config.decoder_start_token_id
         return Seq2SeqReading(
             self.model, states, mask, sources.rows.to(self.device), start, self.grouped
         )
-
-    def _encode(self, tokens: Tensor, mask: Tensor, segments: Tensor | None) -> Tensor:
-        options = {} if segments is None else {"token_type_ids": segments}
-        states: Tensor = self.model.get_encoder()(
-            input_ids=tokens, attention_mask=mask, return_dict=True, **options
-        ).last_hidden_state
-        return states
 
     def targets(self, texts: Sequence[str]) -> Targets:
         """Tokens (N,T) of targets: forced BOS if the model has one, text, EOS.
@@ -236,6 +230,11 @@ def _share_pairs(model: PreTrainedModel) -> bool:
     encoder = model.get_encoder()  # of its own configuration in an EncoderDecoderModel
     if encoder is not None and encoder._can_set_attn_implementation():
         encoder.set_attn_implementation(attention.NAME)
+        # There the encoder was given another configuration than its layers were made with.
+        for part in encoder.modules():
+            held = getattr(part, "config", None)
+            if isinstance(held, PreTrainedConfig):
+                held._attn_implementation = attention.NAME
     return bool(model.config._attn_implementation == attention.NAME)
 
 
