@@ -49,6 +49,11 @@ def ragkit_generators() -> list[Component]:
             "ragkit.generate.seq2seq:Seq2SeqGenerator",
             "BART, T5 and any other encoder-decoder of transformers (section 2.3)",
         ),
+        Component(
+            "seq2seq-classifier",
+            "ragkit.generate.classifier:Seq2SeqClassifier",
+            "one of a few labels, read from the final state (appendix E)",
+        ),
     ]
 
 

@@ -32,6 +32,7 @@ from ragkit.evaluate.metrics import (
     bleu_1,
 )
 from ragkit.evaluate.tasks import JsonlTask
+from ragkit.generate.classifier import Seq2SeqClassifier
 from ragkit.generate.form import BERT
 from ragkit.generate.seq2seq import Seq2SeqGenerator
 from ragkit.index.exact import ExactIndex
@@ -178,6 +179,15 @@ class TestT5(GeneratorConformance):
 class TestBert2Bert(GeneratorConformance):
     def make(self):
         return Seq2SeqGenerator(tiny.bert2bert(), tiny.tokenizer(), form=BERT)
+
+
+class TestClassifier(GeneratorConformance):
+    component = "seq2seq-classifier"
+    learns = True
+    target_texts = ("SUPPORTS", "REFUTES", "NOT ENOUGH INFO")
+
+    def make(self):
+        return Seq2SeqClassifier(tiny.bart(), tokenizer=tiny.tokenizer())
 
 
 # ------------------------------------------------------------------ marginalizers

@@ -1,10 +1,9 @@
 """FEVER: claims that a passage supports, refutes, or says nothing about.
 
-Reads KILT's form, FEVER's own and FEVER-symmetric. Here the label is a text that the model
-writes (``labels`` puts other words in its place, such as ones of a single token), so that
-every generator and marginalizer can be trained and judged on it as on any other task; a class
-is an output of length one, where RAG-Sequence and RAG-Token are equal (section 2.1). The
-evidence is not used for training (appendix E). Knows nothing of models.
+Reads KILT's form, FEVER's own and FEVER-symmetric. The label is a text: any generator can learn
+to write it (``labels`` puts other words in its place, such as ones of a single token), and
+`ragkit.generate.classifier` reads it as a class from the final state (appendix E). The
+evidence is not used for training. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -77,15 +76,16 @@ ABOUT = About(
         ),
     ),
     asked="the claim",
-    target="the label, as text",
+    target="the label",
     golds="the label",
     metrics=("label-accuracy",),
     decoding={
         # The paper does not say k for FEVER: it was chosen on dev, and 5 or 10 in training.
-        "rag-token": Decoding(k=10, options={"num_beams": 1}),
-        "rag-sequence": Decoding(k=10, options={"num_beams": 1}, search="thorough"),
+        "rag-token": Decoding(k=10),
+        "rag-sequence": Decoding(k=10, search="thorough"),
     },
     notes=(
+        "as classes, marginalised over passages: generator seq2seq-classifier (appendix E)",
         "ways=2 leaves out the claims without enough information; KILT's files have none",
         "the paper counts 145,450 / 10,000 / 10,000 in three classes: one too many each",
     ),
