@@ -69,6 +69,14 @@ def test_ndcg_by_hand() -> None:
     assert NDCG(10).label == "nDCG@10"
 
 
+def test_an_id_that_stands_twice_takes_one_place() -> None:
+    prediction, example = said("", "a", "a", "b"), gold("x", ids=["b", "c"])
+    assert one(ReciprocalRank(), prediction, example) == 1 / 2
+    assert one(ReciprocalRank(2), prediction, example) == 1 / 2
+    assert one(GoldRecall(2), prediction, example) == 1 / 2
+    assert one(RPrecision(), prediction, example) == 1 / 2
+
+
 @pytest.mark.parametrize("wrong", [["a"], {"a": "2"}, {"a": None}, {"a": math.inf}])
 def test_wrong_grades_are_named(wrong: object) -> None:
     with pytest.raises(DataError, match=r"example 'q': relevance is .*write an object"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from ragkit.errors import DataError
 from ragkit.evaluate.metrics.each import at, checked, each
@@ -89,8 +90,9 @@ class ReciprocalRank:
         golds = set(example.passage_ids)
         if not golds:
             return math.nan
-        for rank, passage in enumerate(prediction.passages[: self.k], start=1):
-            if passage.id in golds:
+        order = dict.fromkeys(passage.id for passage in prediction.passages)
+        for rank, id in enumerate(islice(order, self.k), start=1):
+            if id in golds:
                 return 1.0 / rank
         return 0.0
 
