@@ -87,6 +87,7 @@ def at_ragkit(words: list[str]) -> None:
 NOT_TYPED = (
     Look(r"make ", "makes an environment from an index, then works for minutes", at_make),
     Look(r"""pip install (?!(-\S+ )*["']?(\.|dist/))""", "fetches from an index", at_pip),
+    Look(r"ragkit annotate ", "serves a page, and waits for people", at_ragkit),
     Look(r"torchrun ", "wants a GPU for each process", at_torchrun),
     Look(r"(\w+=\S+ )*python benchmarks/", "minutes to hours, some with a data set", at_script),
 )

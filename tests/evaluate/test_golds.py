@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ragkit
@@ -50,7 +50,8 @@ def test_an_evaluation_keeps_its_golds_and_tables(tmp_path: Path) -> None:
     assert [one.id for one in golds.load(tmp_path) or ()] == ["q0", "q1"]
 
 
-@given(TEXTS, TEXTS)
+@settings(deadline=None)
+@given(answers=TEXTS, passages=TEXTS)
 def test_what_is_written_is_read(
     answers: tuple[str, ...], passages: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

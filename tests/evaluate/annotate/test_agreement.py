@@ -7,7 +7,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragkit.evaluate.annotate import krippendorff_alpha
@@ -49,11 +49,13 @@ def test_by_hand() -> None:
     assert krippendorff_alpha(["ab", "ba"]) == pytest.approx(-0.5)
 
 
+@settings(deadline=None)
 @given(UNITS)
 def test_the_definition(units: list[list[str]]) -> None:
     assert krippendorff_alpha(units) == pytest.approx(by_definition(units), nan_ok=True)
 
 
+@settings(deadline=None)
 @given(UNITS, st.randoms(use_true_random=False))
 def test_order_and_names_are_nothing(units: list[list[str]], chance: random.Random) -> None:
     other = [[{"a": 1, "b": 2, "c": 3, "d": 4}[vote] for vote in votes] for votes in units]

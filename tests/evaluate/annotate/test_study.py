@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
@@ -90,6 +90,7 @@ def test_sides_are_a_fair_coin_for_each_annotator_and_pair() -> None:
     assert binomtest(sum(early), 500).pvalue > 1e-3  # nor does the order
 
 
+@settings(deadline=None)
 @given(st.integers(), st.text(), st.lists(st.text(), unique=True))
 def test_an_order_is_an_order_of_any_ids(seed: int, who: str, ids: list[str]) -> None:
     assert sorted(order(seed, who, ids)) == sorted(ids)

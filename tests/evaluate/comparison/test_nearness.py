@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragkit.evaluate.comparison.nearness import RULES, near_miss, words
@@ -99,6 +99,7 @@ def test_words(text: str, expected: list[str]) -> None:
     assert words(text) == expected
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_any_text_has_an_outcome_and_both_sides_agree(a: str, b: str) -> None:
     found = near_miss(a, [b])
