@@ -199,7 +199,7 @@ def _base(
             "folder or hub name, as in bert-base-uncased"
         )
     try:
-        config = AutoConfig.from_pretrained(str(base))
+        config = AutoConfig.from_pretrained(str(base), trust_remote_code=False)
     except Exception as error:
         if given is None or Path(given).is_dir():
             report.notes.append(
@@ -280,7 +280,9 @@ def _config(path: Path, side: str, state: dict[str, Tensor], base: BertConfig | 
 def _tokenizer(path: Path, name: Any) -> PreTrainedTokenizerBase:
     try:
         with quiet():
-            found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(name))
+            found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                str(name), trust_remote_code=False
+            )
     except Exception as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(

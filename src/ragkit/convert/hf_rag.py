@@ -24,7 +24,7 @@ from ragkit.convert import hf_config, models, weights
 from ragkit.convert.hf_config import HfRagConfig
 from ragkit.convert.place import check_free, whole
 from ragkit.convert.report import Report
-from ragkit.errors import ConfigError
+from ragkit.errors import ConfigError, nearest
 from ragkit.progress import quiet
 
 if TYPE_CHECKING:
@@ -208,8 +208,8 @@ def _generator(
     _drop_weights("generator", idle, report)
     options, notes, dropped = config.generation(mixing)
     for name, value in asked.items():
-        if not hasattr(options, name):
-            raise ConfigError(f"there is no generation option {name!r}")
+        if not hasattr(options, name) or name.startswith("_"):
+            raise ConfigError(f"no generation option {name!r}{nearest(name, vars(options))}")
         setattr(options, name, value)
     model.generation_config = options
     report.notes += notes
@@ -235,7 +235,7 @@ def _tokenizer(config: HfRagConfig, part: str) -> PreTrainedTokenizerBase:
     try:
         with quiet():
             found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-                folder, config=getattr(config, part)
+                folder, config=getattr(config, part), trust_remote_code=False
             )
     except Exception as error:  # of transformers, of tokenizers, of JSON
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]

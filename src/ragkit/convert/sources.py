@@ -86,7 +86,7 @@ class TableSource:
         if self._column is None and index is None:
             near = nearest(column, names)
             raise DataError(
-                f"{path.name} has no column {column!r}{near} Columns: {', '.join(names)}. Name "
+                f"{path.name} has no column {column!r}{near or '.'} Columns: {', '.join(names)}. Name "
                 "the one with vectors (column=, --column), or give the faiss index that holds "
                 "them (faiss=, --faiss)"
             )
