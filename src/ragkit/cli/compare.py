@@ -34,9 +34,6 @@ def compare(
         typer.Option(help="EM, 'answer R@5' …; repeatable. By default all that every run has."),
     ] = None,
     examples: Annotated[int, typer.Option(help="Questions won and lost to show, of each.")] = 0,
-    regex: Annotated[
-        bool, typer.Option("--regex", help="Golds are patterns, for the errors.")
-    ] = False,
     support: Annotated[
         str, typer.Option(help="What a supporting passage is: answer, passage (known), or any.")
     ] = "any",
@@ -63,7 +60,6 @@ def compare(
         draws=draws,
         seed=seed,
         examples=examples,
-        regex=regex,
         support=cast(Any, support),  # the library says what there is
     )
     if json:

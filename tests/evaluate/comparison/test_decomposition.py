@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import scipy.stats
 
 import runs
 from ragkit.errors import ConfigError, DataError, UnknownName
-from ragkit.evaluate.comparison import decompose, open_run
+from ragkit.evaluate.comparison import compare, decompose, open_run
 from ragkit.evaluate.comparison.decomposition import KINDS, Fault
 from ragkit.evaluate.metrics import ExactMatch
 from ragkit.protocols import Example, Passage
@@ -101,7 +102,12 @@ def test_patterns(tmp_path: Path) -> None:
         passages=lambda i, _: [Passage("p", "", "It was 1989.")],
         metrics={"EM": ExactMatch(regex=True)},
     )
-    found = decompose(open_run(folder), regex=True)
+    path = folder / "result.json"
+    result = json.loads(path.read_text())
+    result["metrics"]["EM"]["table"] = {"name": "em", "regex": True}
+    path.write_text(json.dumps(result))
+    found = decompose(open_run(folder))
+    assert found == decompose(open_run(folder), regex=True)
     assert [(one.kind, one.rule) for one in found.faults] == [("metric", "part"), ("reader", "")]
     assert found.unsupported.cases == 0
 
@@ -122,6 +128,30 @@ def test_no_errors_and_no_passages(tmp_path: Path) -> None:
     assert wrong.errors["retrieval"].share == 1.0
     assert wrong.as_dict(examples=2)["examples"][1]["id"] == "q1"
     assert len(wrong.as_dict(examples=2)["examples"]) == 2
+
+
+def test_labels_go_by_known_passages(tmp_path: Path) -> None:
+    asked = [Example(f"c{i}", f"Claim {i}.", ("SUPPORTS",), ("p1",)) for i in range(4)]
+    folders = [
+        runs.write(
+            tmp_path / name,
+            asked,
+            lambda i, _: "REFUTES",
+            passages=lambda i, _: [Passage(f"p{i}", "", "What SUPPORTS the roof?")],
+            values={"accuracy": [0.0, 0.0, 0.0, 1.0]},
+        )
+        for name in "ab"
+    ]
+    for found in compare(folders).errors:
+        assert found.metric == "accuracy"
+        assert [one.kind for one in found.faults] == ["retrieval", "reader", "retrieval"]
+        assert found.unsupported[:2] == (1, 1)
+    unknown = [Example(one.id, one.question, one.answers) for one in asked]
+    folders = [
+        runs.write(tmp_path / n, unknown, lambda i, _: "x", values={"accuracy": [0.0] * 4})
+        for n in "cd"
+    ]
+    assert compare(folders).errors == []
 
 
 def test_refusals(folder: Path, tmp_path: Path) -> None:

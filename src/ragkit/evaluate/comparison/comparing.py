@@ -103,7 +103,8 @@ class Comparison:
 
     runs: names in the order given; baseline is one of them. scores: run, then metric, to its
     mean with interval. contrasts: metric by metric, runs in order. left_out: metrics that not
-    every run has. errors: the decomposition of each run, where the runs have EM and golds.
+    every run has. errors: the decomposition of each run, where the runs have EM and golds, or
+    accuracy and known passages.
     """
 
     runs: Sequence[str]
@@ -149,7 +150,6 @@ def compare(
     draws: int = 10_000,
     seed: int = 0,
     examples: int = 3,
-    regex: bool = False,
     support: Support = "any",
 ) -> Comparison:
     """Compare the runs in two or more folders, of the same questions, against one of them.
@@ -162,7 +162,7 @@ def compare(
     confidence, resamples, seed: of the bootstrap intervals.
     draws: of the permutation test, where its cases are too many to count.
     examples: questions won and lost that are shown, of each run and metric.
-    regex, support: of the errors' decomposition (`decompose`).
+    support: of the errors' decomposition (`decompose`).
 
     Raises `DataError` for runs that cannot be compared, `UnknownName` for a baseline or a
     metric that is not there, `ConfigError` for numbers that make no sense.
@@ -193,7 +193,7 @@ def compare(
         },
         contrasts=[Contrast(**one, corrected=p) for one, p in zip(raw, corrected, strict=True)],
         left_out=left_out,
-        errors=_errors(opened, regex, support, confidence),
+        errors=_errors(opened, support, confidence),
         confidence=confidence,
         resamples=resamples,
         draws=draws,
@@ -316,12 +316,18 @@ def _changed(run: StoredRun, base: StoredRun, label: str, at: int) -> Changed:
     )
 
 
-def _errors(
-    runs: Sequence[StoredRun], regex: bool, support: Support, confidence: float
-) -> list[Decomposition]:
-    if not all("EM" in run.values and run.golds is not None for run in runs):
+def _errors(runs: Sequence[StoredRun], support: Support, confidence: float) -> list[Decomposition]:
+    """By EM; by accuracy, whose golds are labels, only where passages are known."""
+    golds = [one for run in runs for one in run.golds or ()]
+    if any(run.golds is None for run in runs):
         return []
-    return [decompose(run, regex=regex, support=support, confidence=confidence) for run in runs]
+    if all("EM" in run.values for run in runs):
+        metric = "EM"
+    elif all("accuracy" in run.values for run in runs) and any(one.passage_ids for one in golds):
+        metric, support = "accuracy", "passage"
+    else:
+        return []
+    return [decompose(run, metric=metric, support=support, confidence=confidence) for run in runs]
 
 
 def _score(

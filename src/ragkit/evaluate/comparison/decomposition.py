@@ -19,7 +19,7 @@ known passages alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -28,6 +28,7 @@ from ragkit.evaluate.comparison.nearness import near_miss
 from ragkit.evaluate.comparison.statistics import Share, share_of
 from ragkit.evaluate.comparison.stored import StoredRun
 from ragkit.evaluate.text import has_answer, has_pattern
+from ragkit.progress import Progress
 from ragkit.protocols import Example, Prediction
 
 Support = Literal["any", "answer", "passage"]
@@ -86,15 +87,16 @@ def decompose(
     run: StoredRun,
     *,
     metric: str = "EM",
-    regex: bool = False,
+    regex: bool | None = None,
     support: Support = "any",
     confidence: float = 0.95,
 ) -> Decomposition:
     """The errors of a run, each laid at one door.
 
-    regex: the golds are patterns. support: what a supporting passage is, see above.
-    confidence: of the intervals. Raises `DataError` where the run kept no golds, or where
-    they are not what ``support`` asks for; `UnknownName` where it has no such metric.
+    regex: whether the golds are patterns; by default as they were for the metric. support: what
+    a supporting passage is, see above. confidence: of the intervals. Raises `DataError` where the
+    run kept no golds, or where they are not what ``support`` asks for; `UnknownName` where it has
+    no such metric.
     """
     if support not in get_args(Support):
         known = ", ".join(get_args(Support))
@@ -106,9 +108,11 @@ def decompose(
         )
     _check_golds(run, support)
     assert run.golds is not None
+    if regex is None:
+        regex = bool((run.tables.get(metric) or {}).get("regex", False))
     right = unsupported = 0
     faults: list[Fault] = []
-    judged = zip(run.predictions(), run.golds, run.values[metric], strict=True)
+    judged = zip(_read(run), run.golds, run.values[metric], strict=True)
     for prediction, gold, value in judged:
         if math.isnan(value):
             continue
@@ -128,6 +132,14 @@ def decompose(
         rules=_counted([one.rule for one in faults if one.rule]),
         faults=faults,
     )
+
+
+def _read(run: StoredRun) -> Iterator[Prediction]:
+    """The predictions, with a bar at a terminal: passages of many questions take a while."""
+    with Progress(f"errors of {run.name}", len(run)) as bar:
+        for number, prediction in enumerate(run.predictions(), start=1):
+            yield prediction
+            bar.reach(number)
 
 
 def _fault(prediction: Prediction, gold: Example, support: Support, regex: bool) -> Fault:
