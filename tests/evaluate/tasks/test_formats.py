@@ -199,7 +199,7 @@ def test_squad(tmp_path: Path) -> None:
         assert one.answers == ("October 1973", "1973")
         assert one.passage_ids == ("Oil_crisis-0",)
         assert (one.id, again.id) == ("5725", "5725#2")
-    passages = list(paragraphs(tmp_path / "dev-v1.1.json"))
+    passages = list(paragraphs(str(tmp_path / "dev-v1.1.json")))
     assert [one.id for one in passages[:2]] == ["Oil_crisis-0", "Oil_crisis-1"]
     assert passages[1].title == "Oil crisis"
     assert passages[1].text == "It ended."
@@ -366,7 +366,7 @@ def test_fever_symmetric(tmp_path: Path) -> None:
         (("1",), "E."),
         (("2",), "F."),
     ]
-    assert [(one.id, one.text) for one in evidence(file)] == [("1", "E."), ("2", "F.")]
+    assert [(one.id, one.text) for one in evidence(str(file))] == [("1", "E."), ("2", "F.")]
 
 
 def test_beir(tmp_path: Path) -> None:

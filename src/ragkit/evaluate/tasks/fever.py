@@ -161,8 +161,9 @@ def claims(path: Path, words: Mapping[str, str] | None = None, ways: int = 3) ->
         yield replace(example, answers=answers, target=answers[0] if answers else None)
 
 
-def evidence(path: Path) -> Iterator[Passage]:
+def evidence(path: str | Path) -> Iterator[Passage]:
     """The evidence of every claim of a FEVER-symmetric file: passages by the claims' ids."""
+    path = Path(path)
     for line, record in records(path, _LIKE):
         where = f"{path}, line {line}"
         name = fields.identifier(fields.required(record, "id", where), f"{where}: id")
