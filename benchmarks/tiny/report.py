@@ -199,6 +199,7 @@ def main_table(r: dict[str, Any]) -> str:
             "",
         ),
         ("Invented names copied from the passage given: EM", percent(r["copying"]["EM"]), ""),
+        ("the same: the answer holds the name", percent(r["copying"]["holds the name"]), ""),
         (
             "Seconds for one question alone, k = 5, Thorough, two cores, fp32: median (90%)",
             f"{r['answer-time']['median']:.2f} ({r['answer-time']['p90']:.2f})",
@@ -243,6 +244,12 @@ def side_tables(r: dict[str, Any]) -> str:
         f"questions: EM {percent(low['bfloat16']['EM'])} in bfloat16, "
         f"{percent(low['float32']['EM'])} in float32; "
         f"{100 * low['same text']:.1f}% of the texts are the same.\n"
+    )
+    kept = r["int8"]
+    text += (
+        "\nKeeping the weights as int8 changes "
+        f"{100 - 100 * kept['same text']:.1f}% of the texts and the EM by "
+        f"{points(kept['EM gain'])} points (from {percent(kept['before']['EM'])}, the same 500).\n"
     )
     return text
 
