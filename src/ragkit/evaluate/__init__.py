@@ -17,14 +17,20 @@ if TYPE_CHECKING:
     from ragkit.evaluate.bootstrap import Interval, interval, paired_interval
     from ragkit.evaluate.harness import Answering, evaluate
     from ragkit.evaluate.predictions import PredictionFile
+    from ragkit.evaluate.replaying import replay
     from ragkit.evaluate.result import Result
+    from ragkit.evaluate.retrieving import retrieval
+    from ragkit.evaluate.search import BeirSearch, MtebSearch
     from ragkit.evaluate.tasks import JsonlTask
+    from ragkit.evaluate.trec import read_qrels, read_run, write_qrels, write_run
 
 __all__ = [
     "Answering",
+    "BeirSearch",
     "GoldRetriever",
     "Interval",
     "JsonlTask",
+    "MtebSearch",
     "NoPassage",
     "PredictionFile",
     "Result",
@@ -33,6 +39,12 @@ __all__ = [
     "gold_passage",
     "interval",
     "paired_interval",
+    "read_qrels",
+    "read_run",
+    "replay",
+    "retrieval",
+    "write_qrels",
+    "write_run",
 ]
 
 _HOME = {
@@ -47,6 +59,14 @@ _HOME = {
     "PredictionFile": "predictions",
     "Result": "result",
     "JsonlTask": "tasks",
+    "replay": "replaying",
+    "retrieval": "retrieving",
+    "BeirSearch": "search",
+    "MtebSearch": "search",
+    "read_qrels": "trec",
+    "read_run": "trec",
+    "write_qrels": "trec",
+    "write_run": "trec",
 }
 
 

@@ -104,7 +104,7 @@ def judged(path: Path) -> Iterator[Example]:
     A query without a right passage is left out. Raises `DataError` with file and line, and
     where judgements are of queries that are not there.
     """
-    grades = _judgements(path)
+    grades = judgements(path)
     queries = _beside(path)
     wanted = {name for name, found in grades.items() if any(g > 0 for g in found.values())}
     for line, record in records(queries, _LIKE):
@@ -127,7 +127,7 @@ def judged(path: Path) -> Iterator[Example]:
         )
 
 
-def _judgements(path: Path) -> dict[str, dict[str, int]]:
+def judgements(path: Path) -> dict[str, dict[str, int]]:
     """Grades by query and passage, of BEIR's table or of TREC's of four columns."""
     found: dict[str, dict[str, int]] = {}
     for line, row in tables.plain(path):
