@@ -22,6 +22,7 @@ VERBS = (
     "ask",
     "evaluate",
     "compare",
+    "report",
     "annotate",
     "tasks",
     "convert",
