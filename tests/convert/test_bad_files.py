@@ -131,6 +131,7 @@ KB = [
          ("index",)),
     Case("passages without vectors", files("p.jsonl", '{"id": "a", "text": "b"}\n'), DataError,
          ("passages without vectors", "--faiss", "ragkit kb build")),
+    Case("a folder of something else", lambda f: {"source": f}, DataError, ("no .txt or .md",)),
     Case("an index that is none", files("p.tsv", "id\ttext\n", faiss="p.tsv"), DataError,
          ("no whole faiss index",)),
     Case("an index of others", with_faiss(lambda: faiss.IndexFlatIP(D), FOUND[:4].copy()),

@@ -29,6 +29,7 @@ from ragkit.generate.seq2seq import Seq2SeqGenerator
 from ragkit.retrieve.dense import DenseRetriever
 from ragkit.retrieve.dpr import DPREncoder
 from ragkit.retrieve.towers import load_tower
+from spoiling import edit
 
 EXACT = {"atol": 1e-6, "rtol": 1e-6}
 LAYOUTS: dict[str, dict[str, Any]] = {
@@ -215,6 +216,9 @@ def test_a_model_without_passages_says_how_to_get_them(tmp_path: Path) -> None:
     assert "ragkit convert kb" in line
     assert sorted(report.dropped)[0].startswith("do_deduplication=False")
     assert "label_smoothing=0.1" in sorted(report.dropped)[1]
+    edit("config.json", lambda table: table.update(index_name="legacy"))(tmp_path / "theirs")
+    report = from_hf_rag(tmp_path / "theirs", tmp_path / "old", passage_encoder=tower)
+    assert any("pickles, which are not opened" in line for line in report.notes)
     base = KnowledgeBase.build(
         theirs.PASSAGES,
         RAG.from_pretrained(tmp_path / "a").retriever.encoder,
@@ -310,6 +314,25 @@ def test_the_layout_of_the_released_checkpoints(tmp_path: Path) -> None:
     state = place.model.generator.state_dict()
     own = rag.generator.model.state_dict()
     assert all(torch.equal(own[name], state[name]) for name in own)
+
+
+def test_a_name_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Downloaded, but for TensorFlow's weights; what cannot be had is said."""
+    place = Place(tmp_path, "rag-token")
+    asked = []
+
+    def fetched(name: str, allow_patterns: list[str]) -> str:
+        asked.append((name, "tf_model.h5" in allow_patterns, "*.bin" in allow_patterns))
+        if "nothing" in name:
+            raise OSError("you are offline\nand more")
+        return str(place.folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetched)
+    from_hf_rag("facebook/rag-token-nq", tmp_path / "a", passage_encoder=place.tower)
+    assert len(RAG.from_pretrained(tmp_path / "a").retriever.knowledge_base) == 6
+    with pytest.raises(ConfigError, match=r"'facebook/nothing' is no folder here.*offline$"):
+        from_hf_rag("facebook/nothing", tmp_path / "b", passage_encoder=place.tower)
+    assert asked == [("facebook/rag-token-nq", False, True), ("facebook/nothing", False, True)]
 
 
 def test_half_precision_becomes_single(tmp_path: Path) -> None:

@@ -21,8 +21,22 @@ MARGINALIZERS = {
     "RagSequenceForGeneration": "rag-sequence",
     "RagTokenForGeneration": "rag-token",
 }
-_BEAMS = ("early_stopping", "length_penalty", "num_beam_groups", "diversity_penalty")
-_SAMPLING = ("temperature", "top_k", "top_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+_BEAMS: dict[str, float] = {
+    "early_stopping": False,
+    "length_penalty": 1,
+    "num_beam_groups": 1,
+    "diversity_penalty": 0,
+}
+_SAMPLING: dict[str, float] = {
+    "temperature": 1,
+    "top_k": 50,
+    "top_p": 1,
+    "typical_p": 1,
+    "epsilon_cutoff": 0,
+    "eta_cutoff": 0,
+}
+"""What means nothing without beams, without sampling, and the values that mean nothing ever."""
+
 _PLAIN = ("use_cache", "output_attentions", "output_hidden_states", "return_dict_in_generate")
 _SPECIAL = (
     "bos_token_id",
@@ -165,18 +179,17 @@ def _check(folder: Path, table: dict[str, Any]) -> None:
 
 
 def _idle(found: dict[str, Any]) -> list[str]:
-    """Names of settings that mean nothing without beams or sampling; saving would refuse them."""
-    names: list[str] = []
-    if found.get("num_beams", 1) in (None, 1):
-        names += _BEAMS
+    """Names of settings that mean nothing without beams or sampling; saving would refuse them.
+
+    Those that say nothing anyway are taken out.
+    """
+    without = dict(_BEAMS) if found.get("num_beams", 1) in (None, 1) else {}
     if not found.get("do_sample"):
-        names += _SAMPLING
-    default = GenerationConfig()
-    idle = [name for name in names if name in found]
-    for name in idle:
-        if found[name] == getattr(default, name, None):
-            found.pop(name)
-    return [name for name in idle if name in found]
+        without |= _SAMPLING
+    for name, nothing in without.items():
+        if found.get(name) == nothing:
+            del found[name]
+    return [name for name in without if name in found]
 
 
 def _json(file: Path) -> dict[str, Any]:

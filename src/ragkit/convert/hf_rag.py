@@ -216,9 +216,9 @@ def _generator(
     report.dropped += dropped
     if config.generator.model_type == "bart" and options.forced_bos_token_id is None:
         report.notes.append(
-            "BART was taught to write <s> first. Before you train a checkpoint whose targets had "
-            "it, make that certain: --option forced_bos_token_id=0, or generation= with the same; "
-            "then <s> is no part of the loss"
+            "BART was taught to write <s> first. To train a checkpoint whose targets had it, "
+            "convert it with --option forced_bos_token_id=0 (generation=): <s> is then no part of "
+            "the loss"
         )
     tokenizer = _tokenizer(config, "generator")
     length = config.config.max_combined_length

@@ -53,6 +53,7 @@ def of(path: Path, split: str | None, column: str, index: FaissFile | None) -> S
     table = _dataset(path, split)
     if table is None:
         if index is None:
+            next(read_passages(path), None)  # what is not even passages is said by the reader
             raise DataError(
                 f"{path.name} has passages without vectors; give the faiss index that holds them "
                 "(faiss=, --faiss), or encode them: `ragkit kb build`"
@@ -86,9 +87,9 @@ class TableSource:
         if self._column is None and index is None:
             near = nearest(column, names)
             raise DataError(
-                f"{path.name} has no column {column!r}{near or '.'} Columns: {', '.join(names)}. Name "
-                "the one with vectors (column=, --column), or give the faiss index that holds "
-                "them (faiss=, --faiss)"
+                f"{path.name} has no column {column!r}{near or '.'} Columns: {', '.join(names)}. "
+                "Name the one with vectors (column=, --column), or give the faiss index that "
+                "holds them (faiss=, --faiss)"
             )
         if index is not None and len(index) != len(table):
             raise DataError(

@@ -128,9 +128,9 @@ def _refusal(path: Path, error: Exception) -> DataError:
                 "tensors alone: torch.save(model.state_dict(), FILE)",
                 named,
             )
+    reason = "" if "weights_only" in text else f" ({_first(error)})"  # that is not of the file
     return DataError(
-        f"{path.name} is no whole file of PyTorch weights ({_first(error)}). Is the download "
-        "complete?"
+        f"{path.name} is no whole file of PyTorch weights{reason}. Is the download complete?"
     )
 
 
