@@ -74,7 +74,8 @@ class Prediction:
     """What a model said to one question: plain Python, ready for a line of JSON.
 
     ``passages``, ``prior`` and ``posterior`` are of length K, best retrieved first;
-    ``log_likelihood`` is log p(y|x) in nats.
+    ``log_likelihood`` is log p(y|x) in nats. Where each token has a posterior of its own,
+    ``tokens`` are T pieces of the text and ``token_posterior`` holds K shares for each.
 
     Examples:
         >>> from ragkit import Prediction
@@ -90,6 +91,8 @@ class Prediction:
     passages: tuple[Passage, ...] = ()
     prior: tuple[float, ...] = ()
     posterior: tuple[float, ...] = ()
+    tokens: tuple[str, ...] = ()
+    token_posterior: tuple[tuple[float, ...], ...] = ()
 
 
 # --------------------------------------------------------------- records: tensors
@@ -230,15 +233,17 @@ class Index(Protocol):
     """
 
     @property
-    def dimension(self) -> int: ...
+    def dimension(self) -> int:
+        """D."""
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Rows, removed ones among them: the number that the next one added is given."""
 
     def build(self, vectors: NDArray[Any]) -> None:
         """Index vectors (N,D), float16 or float32, possibly a memory map: row i is id i."""
 
     def search(self, queries: NDArray[np.float32], k: int) -> Hits:
-        """The k best of each of queries (B,D)."""
+        """The k best of each of queries (B,D); `DataError` where that cannot be searched."""
 
     def save(self, directory: Path) -> None:
         """Write all that ``load`` needs below an existing directory; no pickle."""
@@ -365,14 +370,16 @@ class SupportsSave(Protocol):
 class SupportsAdd(Protocol):
     """An index that grows: rows are numbered on from len(index)."""
 
-    def add(self, vectors: NDArray[Any]) -> None: ...
+    def add(self, vectors: NDArray[Any]) -> None:
+        """Index vectors (M,D) beside those that there are, from ``build`` or ``load``."""
 
 
 @runtime_checkable
 class SupportsRemove(Protocol):
     """An index that forgets rows; the numbers of the others stay as they are."""
 
-    def remove(self, rows: NDArray[np.int64]) -> None: ...
+    def remove(self, rows: NDArray[np.int64]) -> None:
+        """Never find these rows (m,) again. Raises `DataError` for one that never was."""
 
 
 @runtime_checkable
@@ -381,7 +388,8 @@ class SupportsAllowed(Protocol):
 
     def search_allowed(
         self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.int64]
-    ) -> Hits: ...
+    ) -> Hits:
+        """As ``search``. Raises `DataError` for no rows, and for one that does not exist."""
 
 
 @runtime_checkable

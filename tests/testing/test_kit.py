@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import json
 import re
 import subprocess
 import sys
@@ -272,11 +273,22 @@ def test_refusals_must_say_something(work, says: str) -> None:
 
 
 def test_attempts_say_what_was_tried() -> None:
-    with (
-        pytest.raises(AssertionError, match="it raised ZeroDivisionError: division by zero; mend"),
-        attempt("it", "mend it"),
-    ):
+    says = r"^it raised ZeroDivisionError: division by zero; mend it \(test_kit\.py, line \d+\)$"
+    with pytest.raises(AssertionError, match=says), attempt("it", "mend it"):
         1 / 0  # noqa: B018
+
+
+def test_attempts_name_the_line_of_the_component_not_of_its_libraries() -> None:
+    (line,) = re.findall(r"line (\d+)\)$", _said(lambda: json.loads("{")))
+    here = _said.__code__.co_firstlineno
+    assert int(line) < here < int(line) + 8
+    assert "test_kit.py" in _said(lambda: json.loads("{"))
+
+
+def _said(work) -> str:
+    with pytest.raises(AssertionError) as caught, attempt("it", "mend it"):
+        work()
+    return str(caught.value)
 
 
 def test_differences() -> None:

@@ -6,8 +6,10 @@ Raised outright, so that they hold under ``python -O`` too. Knows errors and num
 from __future__ import annotations
 
 import copy
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
@@ -28,6 +30,22 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [""])[0][:300]
 
 
+def where(error: BaseException) -> str:
+    """``" (nearest.py, line 47)"``: the last line of the component that an error came through.
+
+    The component is what a check called, so its file is the first outside of this kit; what
+    lies below in libraries does not tell an author which line to mend.
+    """
+    kit = Path(__file__).parent
+    frames = [
+        (Path(frame.f_code.co_filename), line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if Path(frame.f_code.co_filename).parent != kit
+    ]
+    mine = [(file, line) for file, line in frames if file.parent == frames[0][0].parent]
+    return f" ({mine[-1][0].name}, line {mine[-1][1]})" if mine else ""
+
+
 @contextmanager
 def attempt(what: str, advice: str) -> Iterator[None]:
     """Within: the component is called. Whatever it raises becomes an `AssertionError`."""
@@ -37,7 +55,7 @@ def attempt(what: str, advice: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise AssertionError(
-            f"{what} raised {type(error).__name__}: {first_line(error)}; {advice}"
+            f"{what} raised {type(error).__name__}: {first_line(error)}; {advice}{where(error)}"
         ) from error
 
 
@@ -55,6 +73,7 @@ def refused(what: str, work: Callable[[], object], advice: str) -> None:
         raise AssertionError(
             f"{what} raised {type(error).__name__}: {first_line(error)}; {advice} with "
             "ragkit.errors.DataError that says what was wrong, what there is, and what to type"
+            f"{where(error)}"
         ) from error
     else:
         raise AssertionError(

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from ragkit.protocols import Hits
 from ragkit.testing.asserting import attempt, difference, must
 
+_FORM = "it must return Hits(ids, scores), padded with -1 and -inf where there are fewer"
 
-def search(index: Any, queries: NDArray[np.float32], k: int) -> Hits:
-    """What an index finds; raises `AssertionError` where it has not the form of `Hits`."""
-    with attempt(
-        f"search(queries of {queries.shape}, k = {k})",
-        "it must return Hits(ids, scores), padded with -1 and -inf where there are fewer",
-    ):
+
+def search(index: Any, queries: NDArray[np.float32], k: int, advice: str = _FORM) -> Hits:
+    """What an index finds; raises `AssertionError` where it has not the form of `Hits`.
+
+    advice: what to do where the search raises.
+    """
+    with attempt(f"search(queries of {queries.shape}, k = {k})", advice):
         hits = index.search(queries, k)
     return structure(hits, len(queries), k)
 

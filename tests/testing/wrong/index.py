@@ -252,6 +252,16 @@ class CountsTheLiving(BruteIndex):
         super().add(vectors)
 
 
+class CountsWhatIsLeft(BruteIndex):
+    """Removed rows no longer count in its length."""
+
+    def __len__(self):
+        return super().__len__() - len(self.gone)
+
+    def search(self, queries, k):
+        return self.among(queries, k, np.arange(len(self.held)))
+
+
 class OtherSignature(BruteIndex):
     def search(self, queries, k, ef=None, *, threads):
         return super().search(queries, k)
@@ -447,6 +457,7 @@ WRONG = [
         "removed row is still found|nearest",
         "keep",
     ),
+    wrong("length of the rest", CountsWhatIsLeft, "test_remove", "len.index. is 4", "count removed"),
     wrong("remembers on load", RemembersAgain, "test_remove", "found again after load", "save it"),
     wrong(
         "numbers given twice",
