@@ -121,6 +121,7 @@ def test_prompt_splits_and_metrics(tmp_path: Path) -> None:
     assert questions(task, "dev") == "Say {!"
     assert task.metrics == ("em", "f1")
     assert "prompt='Say {question}!'" in repr(task)
+    assert repr(letters(tmp_path, options={"ways": 2})).endswith(", ways=2)")
     assert repr(letters(tmp_path)) == f"letters(path={str(tmp_path)!r})"
 
 

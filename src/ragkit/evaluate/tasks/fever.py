@@ -147,6 +147,7 @@ def fever(
         prompt=prompt,
         metrics=metrics,
         incomplete=incomplete,
+        options={"ways": ways} | ({"labels": dict(labels)} if labels else {}),
     )
 
 

@@ -58,6 +58,7 @@ class FileTask:
         prompt: what is asked, with ``{question}`` where the task's question goes.
         metrics: other metrics than those of ``about``.
         incomplete: what to do where a file has another number of questions than is known.
+        options: what else decides the examples; a run remembers it by the task's ``repr``.
 
     Raises `ConfigError` for options that make no sense, `DataError` where there is no such path.
     """
@@ -72,6 +73,7 @@ class FileTask:
         prompt: str = "{question}",
         metrics: Sequence[str] | None = None,
         incomplete: Incomplete = "warn",
+        options: Mapping[str, object] | None = None,
     ) -> None:
         if prompt.count("{question}") != 1:
             raise ConfigError(
@@ -95,12 +97,14 @@ class FileTask:
         self.prompt = prompt
         self.incomplete = incomplete
         self._metrics = about.metrics if metrics is None else tuple(metrics)
+        self.options = {} if options is None else dict(options)
         self._read = read
 
     def __repr__(self) -> str:
         said = [f"path={str(self.path)!r}"]
         said += [f"splits={self.splits!r}"] if self.splits else []
         said += [f"prompt={self.prompt!r}"] if self.prompt != "{question}" else []
+        said += [f"{name}={value!r}" for name, value in self.options.items()]
         return f"{self.about.name}({', '.join(said)})"
 
     @property

@@ -110,14 +110,16 @@ def kilt(
             f"task kilt: there is no task {task!r}{nearest(task, _SIZES)}; "
             f"there are: {', '.join(_SIZES)}"
         )
+    task = task or _known_by_name(Path(path))
     return FileTask(
-        _about(task or _known_by_name(Path(path))),
+        _about(task),
         inputs,
         path,
         splits=splits,
         prompt=prompt,
         metrics=metrics,
         incomplete=incomplete,
+        options={"task": task} if task else {},
     )
 
 

@@ -68,7 +68,15 @@ def csv_task(
         )
     names = _Names(question, answers, id, target, passage_ids, separator)
     read = partial(rows, names=names, delimiter=delimiter)
-    return FileTask(ABOUT, read, path, splits=splits, prompt=prompt, metrics=metrics)
+    return FileTask(
+        ABOUT,
+        read,
+        path,
+        splits=splits,
+        prompt=prompt,
+        metrics=metrics,
+        options={"columns": names.used, "separator": separator},
+    )
 
 
 class _Names:
