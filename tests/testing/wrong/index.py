@@ -457,7 +457,9 @@ WRONG = [
         "removed row is still found|nearest",
         "keep",
     ),
-    wrong("length of the rest", CountsWhatIsLeft, "test_remove", "len.index. is 4", "count removed"),
+    wrong(
+        "length of the rest", CountsWhatIsLeft, "test_remove", "len.index. is 4", "count removed"
+    ),
     wrong("remembers on load", RemembersAgain, "test_remove", "found again after load", "save it"),
     wrong(
         "numbers given twice",
