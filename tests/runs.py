@@ -32,17 +32,20 @@ def write(
     values: Mapping[str, Sequence[float]] | None = None,
     model: str = "Fake",
     keep_golds: bool = True,
+    k: int = 5,
+    change: Callable[[int, Prediction], Prediction] = lambda i, one: one,
 ) -> Path:
     """A finished run in which question i was answered by ``say(i, example)``.
 
-    values: numbers of each metric, in place of what ``metrics`` find.
+    values: numbers of each metric, in place of what ``metrics`` find. change: what to make of
+    prediction i before it is judged and kept.
     """
     said = [
-        Prediction(one.id, one.question, say(i, one), -1.0, tuple(passages(i, one)))
+        change(i, Prediction(one.id, one.question, say(i, one), -1.0, tuple(passages(i, one))))
         for i, one in enumerate(asked)
     ]
     found = values or {label: metric(said, asked) for label, metric in metrics.items()}
-    with opened(folder, configuration({"class": model}, "Fake()", "dev", 5, {})) as run:
+    with opened(folder, configuration({"class": model}, "Fake()", "dev", k, {})) as run:
         run.add(said, 1.0)
     figures = {label: interval(numbers) for label, numbers in found.items()}
     result: dict[str, Any] = {
