@@ -103,4 +103,6 @@ class Answer:
             passages=tuple(read.passage for read in self.passages),
             prior=tuple(read.prior for read in self.passages),
             posterior=tuple(read.posterior for read in self.passages),
+            tokens=self.tokens if self.token_posterior else (),
+            token_posterior=self.token_posterior or (),
         )

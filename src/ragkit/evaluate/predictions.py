@@ -80,7 +80,7 @@ def appending(path: Path) -> Iterator[tuple[BinaryIO, PredictionFile]]:
 
 def to_record(prediction: Prediction, seconds: float) -> dict[str, Any]:
     """A prediction as an object for JSON, with the seconds that answering took."""
-    return {
+    record = {
         "id": prediction.id,
         "question": prediction.question,
         "text": prediction.text,
@@ -90,6 +90,10 @@ def to_record(prediction: Prediction, seconds: float) -> dict[str, Any]:
         "posterior": list(prediction.posterior),
         "seconds": round(seconds, 6),
     }
+    if prediction.token_posterior:  # of RAG-Token alone, so that other lines do not grow
+        record["tokens"] = list(prediction.tokens)
+        record["token_posterior"] = [list(shares) for shares in prediction.token_posterior]
+    return record
 
 
 def from_record(record: dict[str, Any]) -> Prediction:
@@ -106,6 +110,8 @@ def from_record(record: dict[str, Any]) -> Prediction:
         ),
         prior=tuple(record.get("prior", ())),
         posterior=tuple(record.get("posterior", ())),
+        tokens=tuple(record.get("tokens", ())),
+        token_posterior=tuple(map(tuple, record.get("token_posterior", ()))),
     )
 
 
