@@ -136,6 +136,13 @@ def test_names_are_text_and_every_chart_is_xml() -> None:
     assert set(re.findall(r"tone-\d+", drawing.legend(found))) == {"tone-0", "tone-1"}
 
 
+def test_ticks_of_small_numbers_fit_beside_the_axis() -> None:
+    svg = drawn(drawing.learning([(1, 0.0), (2, 8.06e-5), (3, 2.0e-5)], said="rate"))
+    texts = [one.text for one in svg.iter("text") if one.get("text-anchor") == "end"]
+    assert (texts[0], texts[2], texts[-1]) == ("0", "4.0e-5", "8.1e-5")
+    assert all(len(text or "") <= 6 for text in texts)
+
+
 def test_nothing_to_draw_draws_nothing() -> None:
     assert drawing.curves([], said="", across="k") == ""
     assert drawing.reliability([Curve("a", [])], said="") == ""

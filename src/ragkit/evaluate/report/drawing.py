@@ -8,6 +8,7 @@ Knows points, and nothing of what they mean.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from html import escape
 
@@ -84,7 +85,7 @@ def learning(points: Sequence[tuple[float, float]], *, said: str, tone: int = 0)
     y0 = 0.0 if low >= 0 and low < 0.5 * high else low
     y1 = high if high > y0 else y0 + 1.0
     x, y = _scale(x0, x1, LEFT, WIDTH - RIGHT), _scale(y0, y1, HEIGHT - BOTTOM, TOP)
-    window = max(1, len(values) // 25)
+    window = max(1, len(values) // 12)
     mean = [
         math.fsum(values[max(0, i - window + 1) : i + 1]) / min(window, i + 1)
         for i in range(len(values))
@@ -152,9 +153,17 @@ def _rows(y0: float, y1: float, y: _Scale, unit: str) -> list[str]:
     return [
         f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(t):.1f}" y2="{y(t):.1f}"/>'
         f'<text class="tick" x="{LEFT - 7}" y="{y(t) + 4:.1f}" text-anchor="end">'
-        f"{f'{100 * t:.0f}' if unit == 'share' else f'{t:.3g}'}</text>"
+        f"{_tick(t, unit)}</text>"
         for t in (y0 + (y1 - y0) * i / 4 for i in range(5))
     ]
+
+
+def _tick(value: float, unit: str) -> str:
+    """Short enough for the room that is left of the axis."""
+    if unit == "share":
+        return f"{100 * value:.0f}"
+    text = f"{value:.3g}"
+    return re.sub(r"e([+-])0*", r"e\1", f"{value:.1e}") if "e" in text else text
 
 
 def _columns(

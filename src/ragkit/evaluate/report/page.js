@@ -247,7 +247,9 @@ function drawDetail(i) {
     index.golds[i].forEach((gold, n) => golds.append(n ? " · " : "", make("b", { textContent: gold })));
     children.push(golds);
   }
-  said.forEach((one, r) => children.push(drawRun(i, r, one, found.passages)));
+  // The run of the list first: what is read there is what is looked for here.
+  const order = [state.run, ...index.runs.keys()].filter((r, n, all) => all.indexOf(r) === n);
+  for (const r of order) children.push(drawRun(i, r, said[r], found.passages));
   detail.replaceChildren(...children);
   detail.scrollTop = 0;
 }
@@ -417,6 +419,7 @@ at("search").addEventListener("keydown", (event) => {
 at("run").addEventListener("change", () => {
   state.run = Number(at("run").value);
   change();
+  if (state.id !== null) drawDetail(places.get(state.id));
 });
 addEventListener("popstate", follow);
 addEventListener("hashchange", follow);
