@@ -155,8 +155,11 @@ def test_falling_scores_keep_the_order_and_move_as_little_as_can_be(scores: list
     found = np.asarray(falling(scores), dtype=np.float32)
     assert (np.diff(found) < 0).all()
     assert np.isfinite(found).all()
-    if len(set(map(np.float32, scores))) == len(scores) and -np.inf not in scores:
-        assert found.tolist() == [float(np.float32(one)) for one in scores]
+    tiny = np.finfo(np.float32).tiny
+    assert all(one == 0 or abs(one) >= tiny for one in found)  # subnormal ones may be flushed
+    plain = [float(np.float32(one)) if abs(one) >= 2 * tiny else 0.0 for one in scores]
+    if len(set(plain)) == len(plain) and -np.inf not in scores:
+        assert found.tolist() == pytest.approx(plain, rel=1e-6, abs=4 * float(tiny))
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ VERBS = (
     "train",
     "ask",
     "evaluate",
+    "trec",
     "compare",
     "report",
     "annotate",

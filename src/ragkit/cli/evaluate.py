@@ -6,6 +6,7 @@ A thin dress over `ragkit.evaluate`: what may be typed here may be typed there.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,7 +28,12 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Folder of a saved RAG, or its hub name.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of a saved RAG, or its hub name; with --retrieval also a retriever's YAML."
+        ),
+    ],
     task: Annotated[str, typer.Argument(help="Questions: a .jsonl(.gz) file, or a folder.")],
     split: Annotated[str, typer.Option(help="Split, where the task is a folder.")] = "dev",
     kind: Annotated[
@@ -40,7 +46,8 @@ def evaluate(
         Path | None, typer.Option("--kb", help="Another knowledge base than the model's own.")
     ] = None,
     k: Annotated[
-        int | None, typer.Option("-k", "--k", help="Passages to read; 5, or with --paper its k.")
+        int | None,
+        typer.Option("-k", "--k", help="Passages; 5, with --paper its k, with --retrieval 100."),
     ] = None,
     metric: Annotated[
         list[str] | None,
@@ -56,6 +63,9 @@ def evaluate(
     ] = False,
     gold: Annotated[
         bool, typer.Option("--gold", help="The gold passage in place of retrieval.")
+    ] = False,
+    retrieval: Annotated[
+        bool, typer.Option("--retrieval", help="Retrieve alone: nothing is generated.")
     ] = False,
     batch_size: Annotated[int, typer.Option(help="Questions answered at once.")] = 16,
     limit: Annotated[int | None, typer.Option(help="The first so many questions only.")] = None,
@@ -74,27 +84,35 @@ def evaluate(
     options = decoding(option)
     if closed_book and gold:
         raise ConfigError("--closed-book and --gold exclude each other; type one of them")
+    if retrieval:
+        _refuse_generating(closed_book, gold, paper, options)
+    how: dict[str, Any] = {
+        "split": split,
+        "metrics": metric or None,
+        "directory": out,
+        "batch_size": batch_size,
+        "limit": limit,
+        "overwrite": overwrite,
+        "confidence": confidence,
+        "seed": seed,
+    }
+    questions = task_of(kind, task)
+    if retrieval:
+        from ragkit.evaluate import retrieval as retrieve
+
+        found = retrieve(_retriever(model, kb), questions, k=100 if k is None else k, **how)
+        return show_result(found, json)
     from ragkit.evaluate.harness import evaluate as run
 
-    questions = task_of(kind, task)
     answering = _model(model, kb, questions, split, closed_book, gold)
     if paper:
         paper_k, options = _as_paper(questions, answering, options)
         k = paper_k if k is None else k
-    result = run(
-        answering,
-        questions,
-        split=split,
-        k=5 if k is None else k,
-        metrics=metric or None,
-        directory=out,
-        batch_size=batch_size,
-        limit=limit,
-        overwrite=overwrite,
-        confidence=confidence,
-        seed=seed,
-        **options,
-    )
+    show_result(run(answering, questions, k=5 if k is None else k, **how, **options), json)
+
+
+def show_result(result: Result, json: bool) -> None:
+    """The table of a result with a line below, or all of it as JSON."""
     if json:
         terminal.json_object(result.as_dict())
     else:
@@ -170,6 +188,39 @@ def _model(
         if gold:
             return baselines.gold_passage(rag, task.examples(split))
         return rag
+
+
+def _retriever(model: str, kb: Path | None) -> Any:
+    """The retriever of a saved model, or of a configuration, which then needs no generator."""
+    from ragkit import config
+    from ragkit.rag import RAG
+
+    with terminal.status("opening the retriever"):
+        if not model.endswith((".yaml", ".yml")):
+            return RAG.from_pretrained(model, knowledge_base=kb).retriever
+        table = config.load(model)
+        table = table.get("retriever", table)
+        if kb is not None:
+            table = config.override({"name": table} if isinstance(table, str) else table, [])
+            table["knowledge_base"] = str(kb)
+        return config.build("retriever", table)
+
+
+def _refuse_generating(
+    closed_book: bool, gold: bool, paper: bool, options: Mapping[str, Any]
+) -> None:
+    given = {
+        "--closed-book": closed_book,
+        "--gold": gold,
+        "--paper": paper,
+        "-o": bool(options),
+    }
+    for flag, said in given.items():
+        if said:
+            raise ConfigError(
+                f"{flag} is about answers, and with --retrieval none is generated; leave out "
+                f"one of the two"
+            )
 
 
 def _cells(score: Interval, scale: int) -> tuple[str, str, str]:

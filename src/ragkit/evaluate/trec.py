@@ -27,6 +27,7 @@ from ragkit.evaluate.tasks.beir import judgements
 from ragkit.protocols import Example, Prediction
 
 _COLUMNS = "query, Q0, passage, rank, score, tag"
+_TINY = np.finfo(np.float32).tiny
 
 
 class Ranked(NamedTuple):
@@ -115,12 +116,22 @@ def falling(scores: Iterable[float]) -> list[float]:
     found: list[float] = []
     above = np.float32(np.inf)
     for score in scores:
-        one = np.float32(score)
+        one = _normal(np.float32(score))
         if not (np.isfinite(one) and one < above):
-            one = np.nextafter(above, np.float32(-np.inf)) if found else np.float32(0)
+            one = _below(above) if found else np.float32(0)
         found.append(float(one))
         above = one
     return found
+
+
+def _below(one: np.float32) -> np.float32:
+    """The next smaller float that is no subnormal: where these are flushed, they are all 0."""
+    near = np.nextafter(one, np.float32(-np.inf))
+    return near if abs(near) >= _TINY or near == 0 else np.float32(0) if one > 0 else -_TINY
+
+
+def _normal(one: np.float32) -> np.float32:
+    return one if abs(one) >= _TINY else np.float32(0)
 
 
 def _run_lines(predictions: Iterable[Prediction], tag: str) -> Iterator[str]:
