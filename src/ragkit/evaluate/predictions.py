@@ -80,7 +80,7 @@ def appending(path: Path) -> Iterator[tuple[BinaryIO, PredictionFile]]:
 
 def to_record(prediction: Prediction, seconds: float) -> dict[str, Any]:
     """A prediction as an object for JSON, with the seconds that answering took."""
-    record = {
+    record: dict[str, Any] = {
         "id": prediction.id,
         "question": prediction.question,
         "text": prediction.text,
