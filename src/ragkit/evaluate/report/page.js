@@ -25,6 +25,7 @@ const FILTERS = [
 const state = { filter: "all", run: 0, q: "", id: null };
 const parts = new Map();
 const haystacks = new Map();
+const counts = new Map();
 const places = new Map(index.ids.map((id, i) => [id, i]));
 let shown = [];    // positions of the questions that the filter lets through
 let active = -1;   // place in `shown` of the row that the keys move
@@ -126,23 +127,35 @@ function buildTools() {
   }
 }
 
+function count(filter) {
+  const key = `${state.run} ${filter}`;
+  if (!counts.has(key)) {
+    const passes = FILTERS.find(([name]) => name === filter)[2];
+    let n = 0;
+    for (let i = 0; i < index.ids.length; i++) n += passes(i);
+    counts.set(key, n);
+  }
+  return counts.get(key);
+}
+
 function drawTools() {
   at("run").value = String(state.run);
   if (at("search").value !== state.q) at("search").value = state.q;
   for (const label of at("filters").children) {
     const input = label.querySelector("input");
     input.checked = input.value === state.filter;
-    const passes = FILTERS.find(([name]) => name === input.value)[2];
-    let n = 0;
-    for (let i = 0; i < index.ids.length; i++) n += passes(i);
-    label.querySelector("small").textContent = n.toLocaleString("en");
+    label.querySelector("small").textContent = count(input.value).toLocaleString("en");
   }
 }
 
 function change() {
-  toAddress();
   drawTools();
   choose();
+  if (active < 0) {  // what was open is not among these
+    state.id = null;
+    if (shown.length && !narrow.matches) drawDetail(shown[0]);
+  }
+  toAddress();
 }
 
 // ------------------------------------------------------------------ the list
@@ -209,7 +222,12 @@ function show(i, open) {
 function close() {
   const was = narrow.matches && document.body.classList.contains("reading");
   document.body.classList.remove("reading");
-  if (was && history.state?.opened) history.back();
+  if (was && history.state?.opened) {
+    history.back();
+  } else if (was) {  // opened by a link: there is nothing to go back to
+    state.id = null;
+    toAddress();
+  }
   at("list").focus({ preventScroll: !narrow.matches });
 }
 
