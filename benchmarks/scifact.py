@@ -121,7 +121,7 @@ def by_ir_measures(qrels: Path, run: Path) -> float | None:
 
 def measure(name: str, retriever: Retriever, task: Task, k: int) -> Result:
     result = retrieval(retriever, task, split="test", k=k, metrics=METRICS, texts=False)
-    figures = (f"{label} {shown(result[label])}" for label in METRICS)
+    figures = (f"{label} {shown(one)}" for label, one in result.scores.items())
     print(f"{name:32} {'  '.join(figures)}  {result.timing.seconds:.1f} s", flush=True)
     return result
 
