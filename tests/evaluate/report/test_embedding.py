@@ -16,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import runs
+from ragkit.answer import Answer, ReadPassage
 from ragkit.evaluate.comparison import open_run
+from ragkit.evaluate.predictions import from_record, to_line, to_record
 from ragkit.evaluate.report import Gathered, embedding, gather
 from ragkit.protocols import Example, Passage, Prediction
 
@@ -109,6 +111,21 @@ def test_passages_beyond_the_limit_are_counted_alone(tmp_path: Path) -> None:
     assert (len(said["z"]), len(said["a"]), said["n"]) == (3, 3, 8)
     assert said["t"] == ["a", " b"]
     assert said["h"] == [[0.0, 0.0357, 0.0714]] * 2
+
+
+def test_a_run_keeps_the_posterior_of_tokens_where_there_is_one() -> None:
+    reads = (
+        ReadPassage(Passage("1", "a", "b"), 0.75, 0.5),
+        ReadPassage(Passage("2", "", ""), 0.25, 0.5),
+    )
+    shares = ((0.1, 0.9), (0.3, 0.7))
+    said = Answer("Who?", "Ada Holm", -1.0, reads, (), ("Ada", " Holm"), shares).prediction("q")
+    assert (said.tokens, said.token_posterior) == (("Ada", " Holm"), shares)
+    assert from_record(json.loads(to_line(to_record(said, 0.5)))) == said
+    whole = Answer("Who?", "Ada Holm", -1.0, reads, (), ("Ada", " Holm")).prediction("q")
+    record = to_record(whole, 0.5)
+    assert "tokens" not in record
+    assert from_record(record) == whole
 
 
 def test_memory_does_not_grow_with_the_run(tmp_path: Path) -> None:
