@@ -30,7 +30,7 @@ from ragkit.protocols import Example, Passage
 
 SAMPLE = 2_000
 SMALL = 500
-KS = (1, 2, 5, 10, 20, 50)
+KS = (1, 2, 5, 10, 20)
 ROWS: dict[str, Callable[[Bench], Any]] = {}
 
 

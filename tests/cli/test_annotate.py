@@ -37,7 +37,9 @@ def run(*arguments: str) -> Any:
 
 
 def test_the_page_is_served_until_it_is_interrupted(folders: list[str]) -> None:
-    code = "from ragkit import cli; cli.main()"
+    # A shell's background job ignores interrupts, and so would what it starts.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heed}; from ragkit import cli; cli.main()"
     command = [sys.executable, "-c", code, "annotate", *folders, "--out", "study", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as serving:
         assert serving.stdout is not None
