@@ -32,6 +32,9 @@ def write(rag: RAG, out: Path) -> dict[str, Any]:
     out.mkdir(parents=True)
     card = (Path(__file__).parent / "card.md").read_text()
     (out / "README.md").write_text(card)
+    model: Any = rag.generator.model
+    for config in (model.config.encoder, model.config.decoder):
+        config._name_or_path = "sentence-transformers/all-MiniLM-L6-v2"  # not where it lay here
     shipped.save_pretrained(out, weights="int8")
     sizes = {
         str(file.relative_to(out)): file.stat().st_size for file in out.rglob("*") if file.is_file()
