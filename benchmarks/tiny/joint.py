@@ -13,7 +13,7 @@ import json
 import random
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import encoders
 import numpy as np
@@ -107,6 +107,7 @@ def train(work: Path, model: Any, corpora: list[Corpus], examples: list[Example]
         part.requires_grad_(False)
     if not any(weight.requires_grad for weight in tower.parameters()):
         raise RuntimeError("nothing of the question encoder would learn")
+    rag.generator.requires_grad_(True)  # the stage before held it still
     rag.generator.model.get_encoder().get_input_embeddings().requires_grad_(False)
     _run(work, Trainer(rag, _arguments(work, last), _fitting(examples, last)), last)
     return rag
@@ -139,8 +140,7 @@ def _towers(
 
 
 def _dpr(dense: DenseRetriever) -> DPREncoder:
-    encoder: Any = dense.encoder
-    return encoder  # type: ignore[no-any-return]
+    return cast(DPREncoder, dense.encoder)
 
 
 def _without_dropout(rag: RAG) -> None:
